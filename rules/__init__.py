@@ -1,0 +1,19 @@
+"""Facts in, verdict out. No coroutine, no socket, no clock: whoever calls in here brings the time and the bytes.
+
+The rooms, in the order a call meets them:
+
+    policy      the nouns of the YAML, frozen
+    parse       YAML text -> Policy, or every mistake with file, line, column and cure
+    match       host, method, path -> service and endpoint
+    meters/     what a call costs: an estimate before it goes, the true usage after
+    encodings/  the tokenizer vocabularies (data)
+    keys        the pool: which keys may serve, what their places look like
+    plan        the one door: plan(facts, policy) -> Plan;  learn(plan, reply) -> Lesson
+    dialects    rate-limit headers and error bodies of the providers -> one form
+    backoff     what repeated failure means
+    verdict     Plan, Grant, Refuse, Lesson: values that print their reason
+    gate/       the algorithm, in Lua, and the host that runs it in this process
+
+`proxy` may import anything here; nothing here imports `proxy` or `certs`, or anything that does I/O
+(import-linter holds both, see pyproject.toml).
+"""

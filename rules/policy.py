@@ -1,0 +1,215 @@
+"""The nouns of the YAML: what the operator and the catalogue said, checked and frozen.
+
+A Policy is replaced whole, never changed (design section 1). Amounts inside a Limit are integers in `1/scale` of the
+meter's unit, because the gate counts in integers below 2^53 only (limiter 4.3); times are in milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+METERS = ("requests", "tokens", "input_tokens", "output_tokens", "audio_seconds", "images", "units", "usd")
+SCOPES = ("key", "group", "model", "user", "client", "endpoint")
+
+Kind = Literal["window", "concurrent"]
+Mode = Literal["enforce", "observe", "off"]
+BodyFormat = Literal["none", "chat_completions", "responses", "completions", "embeddings", "messages"]
+ErrorShape = Literal["openai", "anthropic", "google", "plain"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """An amount of a meter per window, or in flight, for each value of its scope."""
+
+    id: str
+    """Stable while kind, meter, window and scope stay the same, so that a changed amount keeps its bucket."""
+    name: str
+    """What people read: `150000 tokens per 60s per group, model`."""
+    kind: Kind
+    meter: str
+    """One of METERS; `concurrent` for calls in flight."""
+    amount: int
+    """In 1/scale units of the meter."""
+    scale: int = 1
+    window_ms: int = 0
+    jitter_ms: int = 0
+    """J: spread between our grant and the upstream's count (limiter 14)."""
+    slices: int = 1
+    """k: how many steps the window is cut into (limiter 4.1)."""
+    per: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    """Shell-style patterns of model names this limit is for; empty: all."""
+
+    @property
+    def length_ms(self) -> int:
+        """L = W + J: how long a charge stays in the window (limiter 4.1)."""
+        return self.window_ms + self.jitter_ms
+
+    @property
+    def slice_ms(self) -> int:
+        """w = ceil(L/k)."""
+        return math.ceil(self.length_ms / self.slices)
+
+    @property
+    def of_key(self) -> bool:
+        """A limit of the key or its group: checked per candidate key. All others are common limits."""
+        return "key" in self.per or "group" in self.per
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A method and path pattern of a service that says how its calls are metered."""
+
+    name: str
+    path: str
+    """`/v1/chat/completions`; `*` stands for one segment, a last `**` for the rest."""
+    methods: tuple[str, ...] = ()
+    """Empty: any."""
+    body: BodyFormat = "none"
+    """How the body is read for tokens."""
+    costs: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({"requests": 1.0}))
+    """What each call costs whatever its body says, by meter."""
+    limits: tuple[Limit, ...] = ()
+    """Limits of this endpoint alone, beside the service's."""
+    service_limits: bool = True
+    """False: the service's own limits do not count these calls (YouTube's search has a bucket of its own)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialPlace:
+    """Where a credential stands in a request: a header (after a prefix such as `Bearer `) or a query parameter."""
+
+    place: Literal["header", "query"]
+    name: str
+    """Header name in lower case, or parameter name."""
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """Where a service's credential may stand, and where ours is written."""
+
+    write: CredentialPlace
+    read: tuple[CredentialPlace, ...]
+    """Every place a client may have put one; `write` is among them. All are emptied before ours is written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """An upstream credential. `id` is its name and a hash: the only form that leaves this object."""
+
+    id: str
+    secret: str = field(repr=False)
+    group: str
+    reserve_for: tuple[str, ...] = ()
+    """Tiers that may use it; empty: all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    max_wait_ms: int
+    max_queue: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    type: Literal["exponential", "linear", "adaptive"]
+    initial_delay_ms: int
+    max_delay_ms: int
+    multiplier: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """A base URL: scheme, host, port and a path prefix without a trailing slash."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """An upstream API: the catalogue's entry with the operator's wishes laid over it."""
+
+    name: str
+    hosts: tuple[str, ...]
+    """Exact names, or `*.suffix`. The first is where reverse calls go."""
+    credential: Credential
+    endpoints: tuple[Endpoint, ...]
+    """In order of match; the last one matches everything."""
+    limits: tuple[Limit, ...]
+    keys: tuple[Key, ...]
+    """Empty: the caller's own credential passes through and is its key."""
+    hold: Hold
+    backoff: Backoff
+    mode: Mode = "enforce"
+    shape: ErrorShape = "plain"
+    dialect: str = "generic"
+    """Name of the header dialect in rules/dialects.py."""
+    llm: bool = False
+    cost_mapping: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """Requests one call of a model counts as (`costMapping`); a model not named counts as 1."""
+    token_margin: float = 1.0
+    """Estimated tokens are multiplied by this (provider-facts 2.8)."""
+    upstream: Origin | None = None
+    connect_to: tuple[str, int] | None = None
+    upstream_ca: str | None = None
+    """PEM text of extra roots for this service."""
+    key_env: tuple[str, ...] = ()
+    """Variables that usually hold the key."""
+    base_url_env: tuple[str, ...] = ()
+    """Variables of SDKs that hold the base URL, for `headgate env`."""
+    base_path: str = ""
+    """What SDKs expect behind the base URL: `/v1`."""
+    pooled: bool = False
+    """The operator asked for a pool (it may be empty now: then calls get no_key, never the caller's own key)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientToken:
+    """A worker that may call: the SHA-256 of its token, and what it may say about itself."""
+
+    name: str
+    token_sha256: bytes = field(repr=False)
+    user: str | None = None
+    tier: str | None = None
+    may_set: tuple[str, ...] = ()
+    """Of `user`, `tier`, `priority`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clients:
+    anonymous: Literal["loopback", "everyone", "nobody"] = "loopback"
+    tokens: tuple[ClientToken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Egress:
+    """Hosts outside the catalogue that may be reached, and inside addresses that may be dialled."""
+
+    allow: tuple[str, ...] | None = None
+    """Exact names, `*.suffix`, or `*`. None: everything while we listen on loopback only, else nothing."""
+    ports: tuple[int, ...] = (80, 443)
+    addresses: tuple[tuple[str, int], ...] = ()
+    """(range, port) pairs exempt from the address check: `("10.1.0.0/16", 8443)`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Everything the YAML says, with the catalogue below it."""
+
+    services: Mapping[str, Service]
+    clients: Clients = Clients()
+    tiers: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """Tier -> weight."""
+    egress: Egress = Egress()
+    store: str = "memory"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    version: str = ""
+    """Hash of the text it came from; the same on replicas with the same configuration."""

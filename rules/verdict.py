@@ -1,0 +1,108 @@
+"""What the rules and the gate say about a call: values that carry their reason.
+
+Plan goes into the gate, Grant or Refuse comes out; Lesson is what a reply taught. The reasons are the codes of
+design 4.2: the same word reaches the client's header, the log line and the metric label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .policy import Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a call takes from one bucket."""
+
+    bucket: str
+    """`<limit id>:<hash of scope values>`, what the gate's store calls it."""
+    limit: Limit
+    cost: int
+    """In 1/limit.scale units."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A key that could serve the call, the limits it draws on, and the scopes whose rest makes it unusable."""
+
+    key: str
+    """Key id; the secret never enters the gate."""
+    group: str
+    blocks: tuple[str, ...]
+    charges: tuple[Charge, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One attempt to send a call, as the gate needs it."""
+
+    service: str
+    endpoint: str
+    model: str | None
+    flow: str
+    """Who stands in line: calls of one flow are served in order. Later storeys put (lane, tier, user) here."""
+    charges: tuple[Charge, ...]
+    """On common limits."""
+    candidates: tuple[Candidate, ...]
+    max_wait_ms: int
+    max_queue: int
+    observe: bool = False
+    """Count, never hold or refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A charge that was made, and where: the slice a later settlement must correct."""
+
+    charge: Charge
+    slice: int
+    """Index of the window slice charged; 0 for concurrency."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Go now, with this key."""
+
+    service: str
+    attempt: str
+    key: str
+    group: str
+    taken: tuple[Taken, ...]
+    waited_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """Not now: a code of design 4.2, and when it makes sense to come back."""
+
+    code: str
+    """wait_too_long, hold_expired, never_fits, queue_full, no_key, draining, overloaded, store_unavailable."""
+    limit: Limit | None = None
+    """The limit that binds, where one does."""
+    retry_after_ms: int | None = None
+    """From now until the earliest moment the call would be admitted; None: waiting does not help, or nobody knows."""
+    waited_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rest a scope: no key that names it in `Candidate.blocks` is granted until the time has passed."""
+
+    scope: str
+    for_ms: int
+    reason: str
+    """slow_down, exhausted, dead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """What a reply taught."""
+
+    blocks: tuple[Block, ...] = ()
+    retry: bool = False
+    """The call met a limit or a bad key: with another grant it may still succeed."""
+    counted: bool = True
+    """False: the upstream cannot have counted the call, so it is refunded."""
+    meaning: str = "ok"
+    """ok, slow_down, exhausted, dead, overloaded, fault."""
