@@ -28,6 +28,9 @@ FRAMING = {"host", "connection", "content-length", "transfer-encoding", "expect"
 UPGRADE = {"upgrade", "http2-settings"}
 """Java offers h2c on plain connections; an offer ends at the hop that got it (RFC 9110 7.8)."""
 
+CODINGS = "accept-encoding"
+"""Narrowed to what the usage tap can read (provider-facts 6.3); never widened."""
+
 Runner = Callable[[Client, Entrance], Run]
 
 
@@ -104,12 +107,14 @@ def _check_key(client: Client, arrived: Seen) -> None:
 
 
 def _check_headers(sent: Seen, arrived: Seen) -> None:
-    skip = CREDENTIALS | FRAMING | UPGRADE
+    skip = CREDENTIALS | FRAMING | UPGRADE | {CODINGS}
     before = {(name.lower().decode(), _unbound(value, sent)) for name, value in sent.headers}
     after = {(name.lower().decode(), _unbound(value, arrived)) for name, value in arrived.headers}
     before = {(name, value) for name, value in before if name not in skip}
     after = {(name, value) for name, value in after if name not in skip | {"via"}}
     assert after == before
+    asked, passed = ({part.strip() for part in (seen.header(CODINGS) or "").split(",")} for seen in (sent, arrived))
+    assert passed - {"identity", ""} <= asked, "a coding the client did not ask for"
     assert not {name.lower().decode() for name, _ in arrived.headers} & (UPGRADE | {"proxy-connection"})
 
 
