@@ -7,6 +7,7 @@ The rooms, in the order a start meets them:
     contexts    TLS settings towards workers (a leaf) and towards upstreams (the system's roots)
     roots       the public roots, and the bundle that holds them beside our CA
     truststore  the same bundle in the form Java reads
+    problem     the one error, which names the file and the cure
 
 What can be read here and nowhere else: the CA's key. It leaves `authority` only as a signature.
 """

@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from .problem import CertificateProblem
+
 CERTIFICATE = "ca/ca.pem"
 KEY = "ca/ca-key.pem"
 
@@ -37,10 +39,6 @@ WARN_BEFORE = timedelta(days=30)
 _LARGEST_FILE = 64 * 1024
 
 Signer = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-
-
-class CertificateProblem(Exception):
-    """A certificate or key cannot be used. The text names the file and the cure, and quotes nothing of its content."""
 
 
 class Authority:
@@ -67,6 +65,11 @@ class Authority:
         certificate_path, key_path = directory / CERTIFICATE, directory / KEY
         if not certificate_path.exists() and not key_path.exists():
             _make(directory, now, permitted)
+        for path in (certificate_path, key_path):
+            if not path.exists():
+                raise CertificateProblem(
+                    f"{path} is missing, its counterpart in {path.parent} is there. Restore it. {_renewal(path)}"
+                )
         signer = _read_key(key_path)
         certificate = _read_certificate(certificate_path)
         _check(certificate, signer, certificate_path, key_path, now)
@@ -127,6 +130,14 @@ def write_private(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def read_ca(path: Path) -> str:
+    """The certificate that another Headgate exported, PEM. Raises CertificateProblem."""
+    certificate = _read_certificate(path)
+    if not _is_ca(certificate):
+        raise CertificateProblem(f"{path} is not a CA certificate.")
+    return certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
 
 def _renewal(certificate_path: Path) -> str:
@@ -246,10 +257,6 @@ def _read(path: Path, *, private: bool) -> bytes:
                     f" used this machine meanwhile, make a new CA instead. {_renewal(path)}"
                 )
             return file.read(_LARGEST_FILE)
-    except FileNotFoundError:
-        raise CertificateProblem(
-            f"{path} is missing, its counterpart in {path.parent} is there. Restore it. {_renewal(path)}"
-        ) from None
     except OSError as error:
         raise CertificateProblem(f"cannot read {path}: {error.strerror}.") from None
 
@@ -269,19 +276,13 @@ def _read_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(_read(path, private=False))
     except ValueError:
-        raise CertificateProblem(f"{path} holds no PEM certificate. {_renewal(path)}") from None
+        raise CertificateProblem(f"{path} holds no PEM certificate.") from None
 
 
 def _check(certificate: x509.Certificate, signer: Signer, path: Path, key_path: Path, now: datetime) -> None:
     if certificate.public_key() != signer.public_key():
         raise CertificateProblem(f"{key_path} is not the key of {path}. Restore the pair. {_renewal(path)}")
-    try:
-        extensions = certificate.extensions
-        constraints = extensions.get_extension_for_class(x509.BasicConstraints).value
-        extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
-    except (x509.ExtensionNotFound, ValueError):
-        raise CertificateProblem(f"{path} is not a CA certificate. {_renewal(path)}") from None
-    if not constraints.ca:
+    if not _is_ca(certificate):
         raise CertificateProblem(f"{path} is not a CA certificate. {_renewal(path)}")
     if now >= certificate.not_valid_after_utc:
         ended = certificate.not_valid_after_utc.astimezone(UTC)
@@ -289,3 +290,12 @@ def _check(certificate: x509.Certificate, signer: Signer, path: Path, key_path: 
     if now < certificate.not_valid_before_utc:
         begins = certificate.not_valid_before_utc.astimezone(UTC)
         raise CertificateProblem(f"{path} is valid from {begins:%Y-%m-%d} only. Check this machine's clock.")
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        extensions = certificate.extensions
+        extensions.get_extension_for_class(x509.SubjectKeyIdentifier)  # what leaves name their issuer by
+        return extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        return False

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .authority import CertificateProblem
+from .problem import CertificateProblem
 from .roots import find_roots, pem_blocks
 
 # The proxy speaks HTTP/1.1 on every side (design 5); offering h2 would be answered in a language nobody reads.

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from .authority import Authority, CertificateProblem
+from .authority import Authority
 from .contexts import server_context
+from .problem import CertificateProblem
 
 # Below the 30 days of threats D11: a stolen leaf key is worth a week at most.
 LIFETIME = timedelta(days=7)

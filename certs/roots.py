@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from .authority import CertificateProblem
+from .problem import CertificateProblem
 
 # Where distributions keep the bundle when Python's OpenSSL was built to look elsewhere: the list of Go's
 # crypto/x509/root_linux.go, and macOS's.

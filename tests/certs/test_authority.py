@@ -15,7 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from certs.authority import CERTIFICATE, KEY, LIFETIME, Authority, CertificateProblem, write_private
+from certs.authority import CERTIFICATE, KEY, LIFETIME, Authority, write_private
+from certs.problem import CertificateProblem
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 

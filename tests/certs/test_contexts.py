@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from certs.authority import Authority, CertificateProblem
+from certs.authority import Authority
 from certs.contexts import client_context, server_context
 from certs.leaf import issue
+from certs.problem import CertificateProblem
 
 from .handshake import shake, trusting
 

@@ -13,8 +13,9 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certs.authority import LIFETIME as CA_LIFETIME
-from certs.authority import Authority, CertificateProblem
+from certs.authority import Authority
 from certs.leaf import LIFETIME, Minter, canonical, issue
+from certs.problem import CertificateProblem
 
 from .handshake import shake, trusting
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from certs.authority import Authority, CertificateProblem
+from certs.authority import Authority
 from certs.leaf import Minter
+from certs.problem import CertificateProblem
 from certs.roots import bundle, certificates, find_roots, write_public
 
 from .handshake import shake
