@@ -1,0 +1,45 @@
+"""The gate's algorithm: one Lua text, run by Redis in a cluster and by lupa in this process (limiter.md 3).
+
+order         numbers as text, and the one order of things
+store_redis   storage over redis.call        } the two adapters, the only files that differ
+store_tables  storage over Lua tables        } between the hosts, with their entries
+this          what one tick knows
+window        N per W as a sliced sliding window
+gauge         calls in flight, a part per replica
+bucket        the buckets a tick touches: read once, written once
+call          a waiting call as it travels
+pool          which key may serve, and which rest
+line          who waits, and where
+dispatch      grant, park or refuse, oldest first
+tick          one run: guard, operations, reply
+entry_*       how a host calls tick
+
+engine.py     the host in this process;  wire.py: operations and replies as both hosts speak them
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+_ALGORITHM = ("this", "window", "gauge", "bucket", "call", "pool", "line", "dispatch", "tick")
+
+REDIS_FILES = ("order", "store_redis", *_ALGORITHM, "entry_redis")
+TABLES_FILES = ("order", "store_tables", *_ALGORITHM, "entry_tables")
+
+SCRIPT_HEADER = "#!lua\n"
+"""First line for Redis: memory exhaustion then refuses the script whole (threats 4.4). lupa does not accept it."""
+
+
+def text(name: str) -> str:
+    """One Lua file of this package."""
+    return resources.files(__name__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+
+
+def redis_script() -> str:
+    """The whole script as EVALSHA runs it."""
+    return SCRIPT_HEADER + "\n".join(text(name) for name in REDIS_FILES)
+
+
+def tables_script() -> str:
+    """The whole chunk as the host in this process loads it."""
+    return "\n".join(text(name) for name in TABLES_FILES)

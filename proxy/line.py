@@ -1,0 +1,372 @@
+"""One service's calls in this process: who waits, what is in flight, what the next tick must say. No I/O.
+
+Law: a call is granted, refused, or gone, once; whatever the store must learn is kept here until a tick has carried it.
+What a reply of the wrong host says is ignored: charges then stand, which only makes us stricter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from rules.gate import wire
+from rules.verdict import Block, Charge, Grant, Plan, Refuse
+
+MOST_OPS = 500
+"""Operations in one tick (limiter.md 5: 10,000 clients may leave at once; the rest goes into the next tick)."""
+
+MOST_ARGS = 4000
+"""Arguments in one tick: Lua 5.1 takes 8,000 values on its stack."""
+
+MOST_CARRIED = 5000
+
+Verdict = Grant | Refuse
+
+
+@dataclass(eq=False, slots=True)
+class Waiting:
+    """A call between its arrival and its verdict."""
+
+    n: int
+    plan: Plan
+    arrival: wire.Arrival
+    enqueued_ms: float
+    deadline_ms: float
+    since_ms: float
+    """When it came to the gate; `enqueued_ms` may be earlier, for a call that keeps its place."""
+    verdict: Verdict | None = None
+    future: asyncio.Future[Verdict] | None = None
+    timer: asyncio.TimerHandle | None = None
+    sent: bool = False
+    gone: bool = False
+    """Nobody waits for the verdict any more: a grant is refunded."""
+    binds: int = 0
+    """Place in the costs of the limit it waits for."""
+
+    def resolve(self, verdict: Verdict) -> None:
+        """Hand the verdict to whoever waits."""
+        self.verdict = verdict
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if self.future is not None and not self.future.done():
+            self.future.set_result(verdict)
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """What one host knows of this line: ticks are numbered within an incarnation (limiter.md 7, guard)."""
+
+    incarnation: int = 0
+    seq: int = 0
+    epoch: int = 0
+    settles: dict[tuple[str, int, int], tuple[Charge, int]] = field(default_factory=dict)
+    """(bucket, slice length, slice) -> charge, sum of differences."""
+
+    def restart(self) -> None:
+        """The next tick states everything anew."""
+        self.incarnation += 1
+        self.seq = 0
+        self.epoch = 0
+
+    def settle(self, charge: Charge, slice_: int, delta: int) -> None:
+        """Note a difference between what was charged and what is true."""
+        key = (charge.bucket, charge.limit.slice_ms, slice_)
+        before = self.settles.get(key)
+        self.settles[key] = (charge, delta + (before[1] if before is not None else 0))
+
+    def pass_excess(self, to: Session) -> None:
+        """Settlements of charges that only the fallback knows: what was charged too little counts in the store now."""
+        for charge, delta in self.settles.values():
+            if delta > 0:
+                to.settle(charge, -1, delta)
+        self.settles = {}
+
+
+@dataclass(eq=False, slots=True)
+class Batch:
+    """One tick on its way, and what it carries, should it have to be said again."""
+
+    session: Session
+    args: list[bytes | int]
+    settles: dict[tuple[str, int, int], tuple[Charge, int]]
+    blocks: list[Block]
+    cancels: list[int]
+
+
+@dataclass(slots=True)
+class Use:
+    """The fullest sight of a limit in the last grants."""
+
+    used: int
+    amount: int
+    until_ms: float
+
+
+class Line:
+    """The calls of one service."""
+
+    def __init__(self, service: str, replica: bytes, session: Session) -> None:
+        self.service = service
+        self.key = wire.meta_key(service)
+        self.session = session
+        self.busy = False
+        """A tick is on its way."""
+        self.forced = False
+        """Tick even if there is nothing to say."""
+        self.timer: asyncio.TimerHandle | None = None
+        self.heartbeat: asyncio.TimerHandle | None = None
+        self.beats = 0
+        self.soon: asyncio.TimerHandle | None = None
+        self.waiting: dict[int, Waiting] = {}
+        self.use: dict[str, Use] = {}
+        self.waiting_everywhere = 0
+        self._replica = replica
+        self._arrivals: dict[int, Waiting] = {}
+        self._cancels: list[int] = []
+        self._blocks: list[Block] = []
+        self._acks: list[int] = []
+        self._flying: dict[str, int] = {}
+        self._stated: set[str] = set()
+        self._carried: dict[tuple[str, int, int], tuple[Charge, int]] = {}
+        self._idle: asyncio.Future[None] | None = None
+
+    # in
+
+    def enter(self, waiting: Waiting) -> None:
+        """A call arrives."""
+        self.waiting[waiting.n] = waiting
+        self._arrivals[waiting.n] = waiting
+
+    def leave(self, waiting: Waiting) -> None:
+        """A call no longer waits: its caller is gone, or its time is up."""
+        if waiting.timer is not None:
+            waiting.timer.cancel()
+            waiting.timer = None
+        waiting.gone = True
+        if self._arrivals.pop(waiting.n, None) is not None and not waiting.sent:
+            self.waiting.pop(waiting.n, None)
+        elif waiting.n in self.waiting:
+            self._cancels.append(waiting.n)
+
+    def rest(self, block: Block) -> None:
+        """A scope must rest."""
+        self._blocks.append(block)
+
+    def settle(self, grant: Grant, session: Session, actual: Mapping[str, float]) -> None:
+        """True amounts by meter, in the meter's natural units; meters absent keep the estimate."""
+        for taken in grant.taken:
+            limit, charge = taken.charge.limit, taken.charge
+            if limit.kind == "concurrent":
+                self._land(charge)
+            elif limit.meter in actual:
+                true = _units(actual[limit.meter], limit.scale)
+                if true is not None and true != charge.cost:
+                    session.settle(charge, taken.slice, true - charge.cost)
+
+    def refund(self, grant: Grant, session: Session) -> None:
+        """The upstream cannot have counted the call."""
+        for taken in grant.taken:
+            if taken.charge.limit.kind == "concurrent":
+                self._land(taken.charge)
+            elif taken.charge.cost:
+                session.settle(taken.charge, taken.slice, -taken.charge.cost)
+
+    def _land(self, charge: Charge) -> None:
+        word = wire.word(charge.bucket)
+        left = self._flying.get(word, 0) - charge.cost
+        if left > 0:
+            self._flying[word] = left
+        else:
+            self._flying.pop(word, None)
+        self._stated.add(word)
+
+    # out
+
+    @property
+    def has_work(self) -> bool:
+        """There is something a tick must carry."""
+        return bool(
+            self.forced
+            or self._arrivals
+            or self._cancels
+            or self._stated
+            or self._blocks
+            or self._acks
+            or self.session.settles
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        """Something waits or is in flight: the store must hear of us."""
+        return bool(self.waiting or self._flying)
+
+    def state_all(self) -> None:
+        """Say every gauge again, so that the store's keys outlive long calls."""
+        self._stated.update(self._flying)
+
+    def take(self, now_ms: float, share: int) -> Batch:
+        """The next tick's arguments: at most MOST_OPS operations, the rest in the one after."""
+        session = self.session
+        session.seq += 1
+        self.forced = False
+        args: list[bytes | int] = [self._replica, session.incarnation, session.seq, share, session.epoch]
+        for n in self._acks:
+            args += (b"K", n)
+        self._acks = []
+        for word in self._stated:
+            args += (b"G", word.encode(), self._flying.get(word, 0))
+        self._stated = set()
+        cancels, self._cancels = self._cancels[:MOST_OPS], self._cancels[MOST_OPS:]
+        for n in cancels:
+            args += (b"C", n)
+        settles = session.settles
+        session.settles = {}
+        if len(settles) > MOST_OPS:
+            keys = list(settles)[MOST_OPS:]
+            session.settles = {key: settles.pop(key) for key in keys}
+        for (_, _, slice_), (charge, delta) in settles.items():
+            if delta:
+                args += wire.settle(charge, slice_, delta)
+        blocks, self._blocks = self._blocks[:MOST_OPS], self._blocks[MOST_OPS:]
+        for block in blocks:
+            args += (b"B", wire.word(block.scope).encode(), max(0, min(block.for_ms, wire.MOST >> 10)))
+        self._take_arrivals(args, now_ms, MOST_OPS - len(cancels))
+        return Batch(session, args, settles, blocks, cancels)
+
+    def _take_arrivals(self, args: list[bytes | int], now_ms: float, most: int) -> None:
+        while self._arrivals and most > 0 and len(args) < MOST_ARGS:
+            n = next(iter(self._arrivals))
+            waiting = self._arrivals.pop(n)
+            waiting.sent = True
+            age = max(0, math.floor(now_ms) - math.floor(waiting.enqueued_ms))
+            wait = max(0, math.floor(waiting.deadline_ms - now_ms))
+            args += wire.arrive(n, age, wait, waiting.arrival)
+            most -= 1
+
+    def land_all(self) -> None:
+        """Nothing is in flight any more."""
+        self._stated.update(self._flying)
+        self._flying = {}
+
+    async def until_idle(self) -> None:
+        """Wait for the tick that is on its way."""
+        if self.busy:
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
+
+    def note_idle(self) -> None:
+        """The tick came back."""
+        self.busy = False
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    def stop(self) -> None:
+        """No timer of this line fires any more."""
+        for timer in (self.timer, self.heartbeat, self.soon):
+            if timer is not None:
+                timer.cancel()
+
+    # answers
+
+    def apply(
+        self, batch: Batch, reply: wire.Reply, now_ms: float, give: Callable[[Waiting, wire.Granted], None]
+    ) -> None:
+        """Act on a reply. `give(call, granted)` opens the grant and hands it over."""
+        batch.session.epoch = reply.epoch
+        self.waiting_everywhere = reply.waiting
+        for n, position in reply.held:
+            if (waiting := self.waiting.get(n)) is not None:
+                waiting.binds = position
+        for refused in reply.refused:
+            if (waiting := self.waiting.pop(refused.n, None)) is not None:
+                waiting.resolve(refused.refuse(waiting.plan, max(0, round(now_ms - waiting.since_ms))))
+        for granted in reply.granted:
+            if granted.pushed:
+                self._acks.append(granted.n)
+            if (waiting := self.waiting.pop(granted.n, None)) is not None:
+                give(waiting, granted)
+        for n in batch.cancels:
+            self.waiting.pop(n, None)
+
+    def took_off(self, grant: Grant, granted: wire.Granted, now_ms: float) -> None:
+        """A grant is in flight from now on."""
+        for taken in grant.taken:
+            if taken.charge.limit.kind == "concurrent":
+                word = wire.word(taken.charge.bucket)
+                self._flying[word] = self._flying.get(word, 0) + taken.charge.cost
+                if granted.pushed:
+                    self._stated.add(word)
+        if granted.fullest:
+            limit = grant.taken[granted.fullest - 1].charge.limit
+            seen = self.use.get(limit.name)
+            if seen is None:
+                self.use[limit.name] = Use(granted.used, limit.amount, now_ms + limit.length_ms)
+            else:
+                seen.used, seen.amount, seen.until_ms = granted.used, limit.amount, now_ms + limit.length_ms
+
+    def not_done(self, batch: Batch) -> None:
+        """The store did not run the tick: everything in it is said again, what is waiting or in flight by restate."""
+        for charge, slice_, delta in [(c, key[2], d) for key, (c, d) in batch.settles.items()]:
+            batch.session.settle(charge, slice_, delta)
+        self._blocks = batch.blocks + self._blocks
+
+    def in_doubt(self, batch: Batch) -> None:
+        """Nobody knows whether the store ran the tick: what makes us stricter is said again, a credit is given up."""
+        for key, (charge, delta) in batch.settles.items():
+            if delta > 0:
+                batch.session.settle(charge, key[2], delta)
+        self._blocks = batch.blocks + self._blocks
+
+    def restate(self) -> None:
+        """To a host that does not know us: what waits and what is in flight, in the order of arrival."""
+        self.session.restart()
+        self._acks, self._cancels = [], []
+        for waiting in [w for w in self.waiting.values() if w.gone]:
+            del self.waiting[waiting.n]
+        self._arrivals = dict(sorted(self.waiting.items()))
+        for waiting in self.waiting.values():
+            if waiting.sent:
+                keep = waiting.arrival.flags | wire.KEEPS_PLACE
+                old = waiting.arrival
+                waiting.arrival = wire.Arrival(old.frame, old.costs, keep, old.most_waiting)
+                waiting.sent = False
+        self.state_all()
+        self.forced = True
+
+    # between hosts
+
+    def carry(self, grant: Grant) -> None:
+        """Remember what was charged on the fallback, to be handed to the store when it is back."""
+        for taken in grant.taken:
+            limit = taken.charge.limit
+            if limit.kind == "window":
+                key = (taken.charge.bucket, limit.slice_ms, taken.slice)
+                before = self._carried.get(key)
+                cost = taken.charge.cost + (before[1] if before is not None else 0)
+                self._carried[key] = (taken.charge, cost)
+
+    def prune_carried(self, now_ms: float) -> None:
+        """Forget what no window counts any more."""
+        if len(self._carried) > MOST_CARRIED:
+            self._carried = {k: v for k, v in self._carried.items() if _is_live(k[2], v[0], now_ms)}
+
+    def hand_over(self, to: Session, now_ms: float) -> None:
+        """What the fallback charged and is still live counts in the store from now on."""
+        for key, (charge, cost) in self._carried.items():
+            if _is_live(key[2], charge, now_ms):
+                to.settle(charge, -1, cost)
+        self._carried = {}
+
+
+def _is_live(slice_: int, charge: Charge, now_ms: float) -> bool:
+    return (slice_ + 1) * charge.limit.slice_ms + charge.limit.length_ms > now_ms
+
+
+def _units(amount: float, scale: int) -> int | None:
+    """Natural units -> 1/scale, rounded up; None for what is no amount."""
+    if not math.isfinite(amount) or amount < 0:
+        return None
+    return min(math.ceil(amount * scale - 1e-9), wire.MOST)

@@ -1,0 +1,155 @@
+"""The gate's script on Redis or Valkey: the only importer of redis.
+
+Law: redis-py's own retries and long time-outs are off (threats 4.4: they hang for a minute and run a script twice);
+only the gate's actor retries, with the same sequence number. What goes wrong leaves here as StoreUnavailable, whose
+text names the address and never a password, a command or a peer's bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis.asyncio
+from redis import exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from rules.gate import redis_script
+
+TRY_TIMEOUT = 0.075
+"""Seconds for one try of a tick; the actor makes two, together the 150 ms of limiter.md 5."""
+
+CONNECT_TIMEOUT = 2.0
+"""Seconds for the first words with a server at start, or when probing one that was away."""
+
+LEAST_VERSION = 7
+"""`#!lua` and its refusal on memory exhaustion came with Redis 7 (threats 4.4)."""
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be used: a plain sentence that names it."""
+
+
+def _cause(error: BaseException) -> str:
+    """Why, in our own words: the library's text may quote the peer."""
+    if isinstance(error, exceptions.AuthenticationError | exceptions.NoPermissionError):
+        return "it refuses our credentials or lacks a permission"
+    if isinstance(error, exceptions.BusyLoadingError):
+        return "it is loading its data"
+    if isinstance(error, exceptions.ReadOnlyError):
+        return "it is a replica that accepts no writes"
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return "it is out of memory"
+    if isinstance(error, TimeoutError | exceptions.TimeoutError):
+        return "it does not answer in time"
+    if isinstance(error, exceptions.ConnectionError | OSError):
+        return "no connection"
+    return f"it answers with an error ({type(error).__name__})"
+
+
+class RedisHost:
+    """Ticks and nudges over one Redis."""
+
+    def __init__(self, url: str, *, script: str | None = None, try_timeout: float = TRY_TIMEOUT) -> None:
+        """`url`: redis://, rediss:// or unix://. Raises StoreUnavailable when it is none. `script`: a test's build."""
+        self._script = (script or redis_script()).encode()
+        self._sha = hashlib.sha1(self._script, usedforsecurity=False).hexdigest()
+        self._try_timeout = try_timeout
+        self._client = self._make(url, try_timeout)
+        self._listener = self._make(url, None)
+        self.address = self._address()
+
+    @staticmethod
+    def _make(url: str, timeout: float | None) -> redis.asyncio.Redis:
+        try:
+            return redis.asyncio.Redis.from_url(
+                url,
+                decode_responses=False,
+                retry=Retry(NoBackoff(), 0),
+                retry_on_error=[],
+                socket_timeout=timeout,
+                socket_connect_timeout=CONNECT_TIMEOUT if timeout is None else timeout,
+                socket_keepalive=True,
+                protocol=2,
+            )
+        except (ValueError, exceptions.RedisError):
+            raise StoreUnavailable("store: not a redis://, rediss:// or unix:// address") from None
+
+    def _address(self) -> str:
+        kwargs = self._client.connection_pool.connection_kwargs
+        if "path" in kwargs:
+            return str(kwargs["path"])
+        return f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
+
+    def _unavailable(self, error: BaseException) -> StoreUnavailable:
+        return StoreUnavailable(f"Redis at {self.address} cannot be used: {_cause(error)}")
+
+    async def connect(self) -> None:
+        """Check the server and load the script. Raises StoreUnavailable."""
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                info: dict[str, Any] = await self._client.info("server")
+                version = str(info.get("redis_version", "0"))
+                if int(version.split(".")[0]) < LEAST_VERSION:
+                    raise StoreUnavailable(
+                        f"Redis at {self.address} is version {version}; Headgate needs {LEAST_VERSION} or newer"
+                    )
+                await self._client.script_load(self._script)
+        except (exceptions.RedisError, OSError, TimeoutError, ValueError) as error:
+            await self._forget_connections()
+            raise self._unavailable(error) from None
+
+    async def tick(self, key: bytes, args: Sequence[bytes | int]) -> bytes:
+        """Run one tick. Raises StoreUnavailable; whether the script ran is then unknown."""
+        try:
+            async with asyncio.timeout(self._try_timeout):
+                try:
+                    return await self._evaluate(key, args)
+                except exceptions.NoScriptError:
+                    await self._client.script_load(self._script)
+                    return await self._evaluate(key, args)
+        except (exceptions.RedisError, OSError, TimeoutError) as error:
+            await self._forget_connections()
+            raise self._unavailable(error) from None
+
+    async def _evaluate(self, key: bytes, args: Sequence[bytes | int]) -> bytes:
+        answer: bytes = await self._client.evalsha(self._sha, 1, key, *args)
+        return answer
+
+    async def _forget_connections(self) -> None:
+        """After a failure nothing may be read from an old connection, and a name may now mean another server."""
+        try:
+            await self._client.connection_pool.disconnect()
+        except (exceptions.RedisError, OSError):
+            return
+
+    async def listen(self, replica: str, on_nudge: Callable[[bytes], None]) -> None:
+        """Call `on_nudge(prefix of the service)` for each grant that another replica's tick made for us.
+
+        Returns when the connection is lost; nudges are hints, a heartbeat finds what they would have told.
+        """
+        pubsub = self._listener.pubsub(ignore_subscribe_messages=True)
+        try:
+            await pubsub.subscribe(f"rl:nudge:{replica}")
+            async for message in pubsub.listen():
+                if message["type"] == "message":
+                    on_nudge(message["data"])
+        except (exceptions.RedisError, OSError, TimeoutError):
+            return
+        finally:
+            await self._close_quietly(pubsub)
+
+    @staticmethod
+    async def _close_quietly(what: Any) -> None:
+        try:
+            await what.aclose()
+        except (exceptions.RedisError, OSError):
+            return
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._close_quietly(self._client)
+        await self._close_quietly(self._listener)

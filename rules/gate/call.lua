@@ -1,0 +1,120 @@
+-- A waiting call as it travels: a frame (which limits, which candidate keys) shared by many calls, and the call's own
+-- numbers. Law: nothing here reads the store; a frame's text says everything about it, so it may be remembered.
+--
+-- Frame: `pool candidates commons`, then each common limit, then for each candidate `key group scopes.. limits..`
+-- (counts first). A limit is `id kind N w L`. Costs stand in the same order: commons, then candidate by candidate.
+local call = {}
+do
+  local MOST_FRAMES = 512
+  local frames, remembered = {}, 0
+
+  local function limits(t, at, count, out)
+    for i = 1, count do
+      out[i] = {
+        id = t[at], window = t[at + 1] == "w", amount = tonumber(t[at + 2]),
+        w = tonumber(t[at + 3]), length = tonumber(t[at + 4]),
+      }
+      at = at + 5
+    end
+    return at
+  end
+
+  -- How likely a waiting call is to be served by each candidate: groups take turns, and in a group its keys.
+  local function chances(frame)
+    local keys, groups = {}, 0
+    for _, candidate in ipairs(frame.candidates) do
+      if not keys[candidate.group] then
+        groups = groups + 1
+      end
+      keys[candidate.group] = (keys[candidate.group] or 0) + 1
+    end
+    for _, candidate in ipairs(frame.candidates) do
+      candidate.thousandths = 1000 / (groups * keys[candidate.group])
+    end
+  end
+
+  local function parse(text)
+    local t = {}
+    for word in string.gmatch(text, "%S+") do
+      t[#t + 1] = word
+    end
+    local frame = { text = text, pool = t[1], candidates = {}, commons = {} }
+    local at = limits(t, 4, tonumber(t[3]), frame.commons)
+    local costs = #frame.commons
+    for i = 1, tonumber(t[2]) do
+      local candidate = { key = t[at], group = t[at + 1], scopes = {}, limits = {}, from = costs, index = i }
+      local scopes, count = tonumber(t[at + 2]), tonumber(t[at + 3])
+      at = at + 4
+      for j = 1, scopes do
+        candidate.scopes[j] = t[at]
+        at = at + 1
+      end
+      at = limits(t, at, count, candidate.limits)
+      costs = costs + count
+      frame.candidates[i] = candidate
+    end
+    frame.costs = costs
+    chances(frame)
+    return frame
+  end
+
+  function call.frame(text)
+    local frame = frames[text]
+    if not frame then
+      if remembered >= MOST_FRAMES then
+        frames, remembered = {}, 0
+      end
+      frame = parse(text)
+      frames[text] = frame
+      remembered = remembered + 1
+    end
+    return frame
+  end
+
+  -- Two candidates drain a common bucket, or are one.
+  function call.share_bucket(frame, i, j)
+    if i == j then
+      return true
+    end
+    for _, a in ipairs(frame.candidates[i].limits) do
+      for _, b in ipairs(frame.candidates[j].limits) do
+        if a.id == b.id then
+          return true
+        end
+      end
+    end
+    return false
+  end
+
+  -- Replica (16 characters) and number within it.
+  function call.owner(attempt)
+    return string.sub(attempt, 1, 16), tonumber(string.sub(attempt, 18))
+  end
+
+  function call.attempt(replica, n)
+    return replica .. "-" .. string.format("%012.0f", n)
+  end
+
+  -- Enqueue time, deadline and costs, then the frame.
+  function call.record(head)
+    local text, words = order.text, {}
+    words[1], words[2] = text(head.enqueued), text(head.deadline)
+    for i = 1, #head.costs do
+      words[#words + 1] = text(head.costs[i])
+    end
+    return table.concat(words, " ") .. "\n" .. head.frame.text
+  end
+
+  function call.recall(attempt, record)
+    local cut = string.find(record, "\n", 1, true)
+    local numbers = {}
+    for word in string.gmatch(string.sub(record, 1, cut - 1), "%S+") do
+      numbers[#numbers + 1] = tonumber(word)
+    end
+    local owner, n = call.owner(attempt)
+    return {
+      attempt = attempt, owner = owner, n = n, enqueued = numbers[1], deadline = numbers[2],
+      costs = { unpack(numbers, 3) }, frame = call.frame(string.sub(record, cut + 1)),
+    }
+  end
+end

@@ -1,0 +1,284 @@
+-- One run for one replica and one service (limiter.md 7): guard, operations, arrivals and waiting calls, reply.
+-- Law: a tick takes effect exactly once; whatever it writes, it writes after everything is decided.
+--
+-- Arguments: replica, incarnation, seq, share (per mille), epoch (0: none known), then operations, each a letter and
+-- its fields:
+--   A n age wait flags most_waiting frame costs..   arrive (flags: 1 keeps its place, 2 observe)
+--   C n                                             cancel
+--   S bucket w L slice delta                        settle a window's slice by delta
+--   B scope ms                                      rest a scope
+--   G bucket value                                  the replica's calls in flight, absolute
+--   K n                                             a pushed grant was received
+-- Reply, integers joined by spaces: status, epoch, next look in ms (-1: none), rank, live replicas, waiting, then
+-- answers: `1 n candidate fullest use count slices..` for a grant, the same with 3 for one that another replica's tick
+-- made, `2 n code position wait` for a refusal, `4 n position` for a call that is held.
+local tick = {}
+do
+  local text = order.text
+  local DONE, RESYNC, STALE = 0, 1, 2
+  -- Slot TTL, limiter.md 12; silence after which reaping pauses for one TTL, limiter.md 7 step 1.
+  local SLOT_TTL, SILENCE = 10000, 2000
+  local MOST_FORGOTTEN = 200
+  local LIFE, REFRESH = 900000, 60000
+  local MOST_EPOCH = 4503599627370496
+  -- Pushed grants acknowledged in this tick, by number.
+  local seen = {}
+
+  local function status(code, epoch)
+    return text(code) .. " " .. text(epoch) .. " -1 0 0 0"
+  end
+
+  -- Everything a replica has in the store goes. Returns false when there was more than one tick may do.
+  local function forget(replica)
+    local places, finished, had = line.forget(replica, MOST_FORGOTTEN)
+    for _, name in ipairs(places) do
+      dispatch.wake(name)
+      line.wake_by(name, this.now)
+    end
+    if not finished then
+      return false, true
+    end
+    had = bucket.forget(replica) or had
+    local unseen = store.all("grant:" .. replica)
+    this.pushed = math.max(0, this.pushed - #unseen)
+    if #unseen > 0 then
+      store.delete("grant:" .. replica)
+    end
+    return true, had or #unseen > 0
+  end
+
+  local function acknowledge(n)
+    local key, field = "grant:" .. this.replica, text(n)
+    local record = store.texts(key, { field })[1]
+    if not record or seen[field] then
+      return
+    end
+    seen[field] = true
+    this.pushed = math.max(0, this.pushed - 1)
+    local id
+    for word in string.gmatch(string.sub(record, string.find(record, ";", 1, true) + 1), "%S+") do
+      if id then
+        bucket.seen(this.replica, id, tonumber(word))
+        id = nil
+      else
+        id = word
+      end
+    end
+  end
+
+  local function cancel(n)
+    local head = line.head(call.attempt(this.replica, n))
+    if head then
+      if line.at(head.place, 0) == head.attempt or string.sub(head.place, 1, 2) == "p:" then
+        dispatch.wake(head.place)
+      end
+      line.leave(head)
+    end
+  end
+
+  local function arrival(argv, at)
+    local n, flags = tonumber(argv[at + 1]), tonumber(argv[at + 4])
+    local frame = call.frame(argv[at + 6])
+    local head = {
+      n = n, owner = this.replica, attempt = call.attempt(this.replica, n), frame = frame, costs = {},
+      enqueued = this.now - tonumber(argv[at + 2]), deadline = this.now + tonumber(argv[at + 3]),
+      keeps_place = flags % 2 == 1, observed = flags >= 2, most_waiting = tonumber(argv[at + 5]),
+    }
+    for i = 1, frame.costs do
+      head.costs[i] = tonumber(argv[at + 6 + i])
+    end
+    return head, at + 7 + frame.costs
+  end
+
+  local function operations(argv, at)
+    local arrivals = {}
+    while at <= #argv do
+      local op = argv[at]
+      if op == "A" then
+        arrivals[#arrivals + 1], at = arrival(argv, at)
+      elseif op == "S" then
+        bucket.settle(argv[at + 1], tonumber(argv[at + 2]), tonumber(argv[at + 3]), tonumber(argv[at + 4]),
+          tonumber(argv[at + 5]))
+        at = at + 6
+      elseif op == "G" then
+        bucket.state(this.replica, argv[at + 1], tonumber(argv[at + 2]))
+        at = at + 3
+      elseif op == "K" then
+        acknowledge(tonumber(argv[at + 1]))
+        at = at + 2
+      elseif op == "C" then
+        cancel(tonumber(argv[at + 1]))
+        at = at + 2
+      elseif op == "B" then
+        pool.block(argv[at + 1], tonumber(argv[at + 2]))
+        at = at + 3
+      else
+        error("unknown operation")
+      end
+    end
+    table.sort(arrivals, function(a, b)
+      return order.before(a.enqueued, a.attempt, b.enqueued, b.attempt)
+    end)
+    return arrivals
+  end
+
+  -- At most one silent replica per tick; none in the TTL after everybody was silent, or the first one back would reap
+  -- all the others.
+  local function reap(meta, rep)
+    if meta.seen > 0 and this.now - meta.seen > SILENCE then
+      meta.patience = this.now + SLOT_TTL
+    end
+    if this.now < meta.patience then
+      return
+    end
+    local oldest = store.zrange("hb", 0, 0)
+    local replica, seen = oldest[1], oldest[2]
+    if replica and replica ~= this.replica and this.now - seen >= SLOT_TTL then
+      local finished, had = forget(replica)
+      if finished then
+        store.zdrop("hb", { replica })
+        rep.refreshed = nil
+        if had then
+          store.delete("rep:" .. replica)
+        end
+      end
+    end
+  end
+
+  local META = { "epoch", "t", "grants", "waiting", "blocked", "pushed", "seen", "patience", "x" }
+
+  local function read_meta(now)
+    local v = store.numbers("meta", META)
+    this.now = math.max(now, v[2] or 0)
+    this.grants, this.waiting, this.blocked, this.pushed = v[3] or 0, v[4] or 0, v[5] or 0, v[6] or 0
+    return { epoch = v[1] or 0, seen = v[7] or 0, patience = v[8] or 0, refreshed = v[9] or false }
+  end
+
+  local function write_meta(meta)
+    local refresh = not meta.refreshed or this.now - meta.refreshed > REFRESH
+    store.put("meta", {
+      "epoch", meta.epoch, "t", this.now, "grants", this.grants, "waiting", this.waiting, "blocked", this.blocked,
+      "pushed", this.pushed, "seen", this.now, "patience", meta.patience, "x",
+      refresh and this.now or meta.refreshed,
+    })
+    if refresh then
+      store.expire("meta", math.max(2 * LIFE, 2 * (this.blocked - this.now)))
+    end
+  end
+
+  local function write_replica(rep, incarnation, seq, reply)
+    local refresh = not rep.refreshed or this.now - rep.refreshed > REFRESH
+    local key = "rep:" .. this.replica
+    store.put(key, {
+      "inc", incarnation, "seq", seq, "reply", reply, "x", refresh and this.now or rep.refreshed,
+    })
+    if refresh then
+      store.expire(key, LIFE)
+      store.expire("hb", LIFE)
+    end
+  end
+
+  -- nil: go on; else what to answer instead.
+  local function guard(rep, incarnation, seq, epoch, meta)
+    if (epoch ~= 0 and epoch ~= meta.epoch) or (not rep.incarnation and seq ~= 1) then
+      return status(RESYNC, meta.epoch)
+    end
+    if not rep.incarnation or rep.incarnation < incarnation then
+      return seq ~= 1 and status(RESYNC, meta.epoch) or nil
+    end
+    if rep.incarnation > incarnation or seq < rep.seq then
+      return status(STALE, meta.epoch)
+    end
+    if seq == rep.seq then
+      return store.texts("rep:" .. this.replica, { "reply" })[1]
+    end
+    return seq ~= rep.seq + 1 and status(RESYNC, meta.epoch) or nil
+  end
+
+  -- Grants made by other replicas' ticks that the owner has not acknowledged.
+  local function add_pushed(out)
+    if this.pushed > 0 then
+      -- Read after dispatch.save: a tick never pushes to its own replica, so only `seen` is newer than the store.
+      for _, pair in ipairs(store.all("grant:" .. this.replica)) do
+        if not seen[pair[1]] then
+          out[#out + 1] = string.sub(pair[2], 1, string.find(pair[2], ";", 1, true) - 1)
+        end
+      end
+    end
+  end
+
+  local function reply(meta, cut)
+    local next_in, rank = -1, 0
+    if this.waiting > 0 then
+      local at = cut and this.now or line.next_wake()
+      next_in = at < order.FAR and math.max(0, at - this.now) or -1
+      rank = store.zrank("hb", this.replica) or 0
+    end
+    local out = {
+      text(DONE), text(meta.epoch), text(next_in), text(rank), text(store.zcount("hb", this.now - SLOT_TTL)),
+      text(this.waiting),
+    }
+    local answers = dispatch.answers()
+    for i = 1, #answers do
+      out[#out + 1] = text(answers[i])
+    end
+    add_pushed(out)
+    return table.concat(out, " ")
+  end
+
+  local function begin(key, argv)
+    store.open(string.sub(key, 1, -5))
+    this.replica, this.share = argv[1], tonumber(argv[4])
+    bucket.begin()
+    pool.begin()
+    line.begin()
+    dispatch.begin()
+    seen = {}
+  end
+
+  local function save()
+    bucket.save()
+    pool.save()
+    line.save()
+    dispatch.save()
+    local acknowledged = {}
+    for field in pairs(seen) do
+      acknowledged[#acknowledged + 1] = field
+    end
+    if #acknowledged > 0 then
+      store.drop("grant:" .. this.replica, acknowledged)
+    end
+  end
+
+  -- key: `rl:{<service>}:meta`; now: milliseconds.
+  function tick.run(key, argv, now)
+    begin(key, argv)
+    local incarnation, seq, epoch = tonumber(argv[2]), tonumber(argv[3]), tonumber(argv[5])
+    local meta = read_meta(now)
+    local v = store.numbers("rep:" .. this.replica, { "inc", "seq", "x" })
+    local rep = { incarnation = v[1], seq = v[2], refreshed = v[3] }
+    local instead = guard(rep, incarnation, seq, epoch, meta)
+    if instead then
+      return instead
+    end
+    if meta.epoch == 0 then
+      meta.epoch = (this.now * 4096 + incarnation) % MOST_EPOCH + 1
+    end
+    if rep.incarnation ~= incarnation then
+      rep.refreshed = nil
+      if not forget(this.replica) then
+        save()
+        write_meta(meta)
+        return status(RESYNC, meta.epoch)
+      end
+    end
+    reap(meta, rep)
+    local cut = dispatch.run(operations(argv, 6))
+    save()
+    store.zput("hb", { this.replica, this.now })
+    local answer = reply(meta, cut)
+    write_meta(meta)
+    write_replica(rep, incarnation, seq, answer)
+    return answer
+  end
+end

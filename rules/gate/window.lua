@@ -1,0 +1,169 @@
+-- "N per W" as a sliced sliding window of length L = W + J (limiter.md 4.1): a slice of w milliseconds leaves only
+-- when all of it is older than L. Law: never more than N in any L; `sum` is always the sum of the live slices.
+--
+-- Stored: `sum`, the oldest and newest slice `lo` and `hi`, the slice length `w`, `q` (thousandths of cost that
+-- waiting calls will ask for), and one field per slice that was charged. The fast path reads six fields, not 241.
+local window = {}
+do
+  local floor, text, max = math.floor, order.text, math.max
+  -- Expiry is garbage collection only: twice the window, and no less than ten minutes.
+  local LEAST_LIFE = 600000
+  -- Slices are fetched in steps of this many while looking for the earliest fit.
+  local STEP = 16
+
+  local function fetch(b, from, to)
+    local fields, missing = {}, {}
+    for i = from, to do
+      if not b.slices[i] then
+        fields[#fields + 1] = text(i)
+        missing[#missing + 1] = i
+      end
+    end
+    if #fields > 0 then
+      local found = store.numbers(b.key, fields)
+      for i = 1, #missing do
+        b.slices[missing[i]] = found[i] or 0
+      end
+    end
+  end
+
+  local function empty(b)
+    b.wiped, b.changed = b.stored, true
+    b.sum, b.lo, b.hi, b.slices, b.marked, b.gone = 0, nil, nil, {}, {}, {}
+  end
+
+  -- Drops the slices that are wholly older than L. Amortised O(1): only indexes that expired since are walked.
+  local function age(b)
+    if not b.lo then
+      return
+    end
+    local live = floor((b.now - b.length) / b.w)
+    if live <= b.lo then
+      return
+    end
+    if live > b.hi then
+      empty(b)
+      return
+    end
+    fetch(b, b.lo, live - 1)
+    for i = b.lo, live - 1 do
+      if b.slices[i] > 0 then
+        b.sum = b.sum - b.slices[i]
+        b.gone[#b.gone + 1] = text(i)
+      end
+      b.slices[i] = nil
+    end
+    b.lo, b.changed = live, true
+  end
+
+  -- The bucket as it stands at `now`. `w` and `length` are the caller's; a stored slice length wins until fold.
+  function window.load(id, w, length, now)
+    local current = floor(now / w)
+    local key = "w:" .. id
+    local v = store.numbers(key, { "sum", "lo", "hi", "w", "q", text(current) })
+    local b = {
+      key = key, id = id, now = now, w = w, length = length, current = current, stored = v[4] and true or false,
+      sum = v[1] or 0, lo = v[2] or nil, hi = v[3] or nil, q = v[5] or 0,
+      slices = {}, marked = {}, gone = {}, changed = false, queued = false, fresh = not v[6],
+    }
+    if v[4] and v[4] ~= w then
+      b.w, b.current, b.fresh = v[4], floor(now / v[4]), true
+    else
+      b.slices[current] = v[6] or 0
+    end
+    age(b)
+    return b
+  end
+
+  -- The limit's slice length was changed while it lives: all that is live counts from now on.
+  function window.fold(b, w, length)
+    local sum = b.sum
+    empty(b)
+    b.w, b.length, b.current, b.fresh = w, length, floor(b.now / w), true
+    if sum > 0 then
+      window.charge(b, sum)
+    end
+  end
+
+  function window.charge(b, cost)
+    local i = b.current
+    if not b.lo then
+      b.lo = i
+    elseif not b.slices[i] then
+      fetch(b, i, i)
+    end
+    b.hi = b.hi and max(b.hi, i) or i
+    b.slices[i] = (b.slices[i] or 0) + cost
+    b.sum = b.sum + cost
+    b.marked[i], b.changed = true, true
+    return i
+  end
+
+  -- Corrects the slice that was charged. It has gone: a credit is dropped, an excess counts from now on.
+  -- Returns true when room was made.
+  function window.settle(b, w, slice, delta)
+    if w ~= b.w or not b.lo or slice < b.lo or slice > b.hi then
+      if delta > 0 then
+        window.charge(b, delta)
+      end
+      return false
+    end
+    fetch(b, slice, slice)
+    local after = max(0, b.slices[slice] + delta)
+    local before = b.slices[slice]
+    b.slices[slice] = after
+    b.sum = b.sum + after - before
+    b.marked[slice], b.changed = true, true
+    return after < before
+  end
+
+  -- When `need` will have room under `amount`, nothing else being charged. More than one amount waits for whole
+  -- windows: each turns over once per L.
+  function window.earliest(b, need, amount)
+    if b.sum + need <= amount then
+      return b.now
+    end
+    local turns = 0
+    if need > amount then
+      turns = floor((need - 1) / amount)
+      need = need - turns * amount
+    end
+    local short, at = b.sum + need - amount, b.now
+    local i = b.lo
+    while short > 0 and i and i <= b.hi do
+      if not b.slices[i] then
+        fetch(b, i, math.min(i + STEP - 1, b.hi))
+      end
+      if b.slices[i] > 0 then
+        short = short - b.slices[i]
+        at = (i + 1) * b.w + b.length
+      end
+      i = i + 1
+    end
+    return at + turns * b.length
+  end
+
+  function window.save(b)
+    if b.wiped then
+      store.delete(b.key)
+    elseif #b.gone > 0 then
+      store.drop(b.key, b.gone)
+    end
+    local values = { "sum", b.sum, "w", b.w }
+    if b.lo then
+      values[5], values[6], values[7], values[8] = "lo", b.lo, "hi", b.hi
+    end
+    if b.queued or b.wiped then
+      values[#values + 1], values[#values + 2] = "q", b.q
+    end
+    for i in pairs(b.marked) do
+      if b.lo and i >= b.lo then
+        values[#values + 1], values[#values + 2] = text(i), b.slices[i]
+      end
+    end
+    store.put(b.key, values)
+    if b.fresh or b.wiped or b.queued then
+      store.expire(b.key, max(2 * b.length, LEAST_LIFE))
+    end
+  end
+end

@@ -1,0 +1,220 @@
+"""Operations and replies as both hosts speak them: flat arguments of bytes and integers (tick.lua lists them).
+
+Law: text from outside is made harmless here (one printable word, never a brace), numbers are integers below 2^53, and
+a secret never gets this far. The Lua trusts what it is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..policy import Limit
+from ..verdict import Charge, Grant, Plan, Refuse, Taken
+
+DONE, RESYNC, STALE = 0, 1, 2
+
+MOST = 2**53 - 1
+"""The largest amount, cost or time (limiter.md 4.3)."""
+
+KEEPS_PLACE, OBSERVE = 1, 2
+
+_CODES = ("", "wait_too_long", "never_fits", "queue_full", "no_key", "store_unavailable")
+_PLAIN = re.compile(r"[!-z|]{1,120}")
+_MOST_REMEMBERED = 8192
+
+_words: dict[str, str] = {}
+_limits: dict[int, tuple[Limit, str]] = {}
+_pools: dict[tuple[object, ...], str] = {}
+
+
+def word(text: str) -> str:
+    """`text` as one word of printable ASCII without braces; anything else becomes its hash."""
+    found = _words.get(text)
+    if found is None:
+        if _PLAIN.fullmatch(text) and not text.startswith("#"):
+            found = text
+        else:
+            found = "#" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        if len(_words) >= _MOST_REMEMBERED:
+            _words.clear()
+        _words[text] = found
+    return found
+
+
+def meta_key(service: str) -> bytes:
+    """The one declared key of a tick; the service alone is the hash tag (limiter.md 4)."""
+    return f"rl:{{{word(service)}}}:meta".encode()
+
+
+def _limit(limit: Limit) -> str:
+    known = _limits.get(id(limit))
+    if known is not None and known[0] is limit:
+        return known[1]
+    if not 0 < limit.amount <= MOST:
+        raise ValueError(f"amount of {limit.id} must be between 1 and 2^53-1")
+    kind = "w" if limit.kind == "window" else "c"
+    text = f"{kind} {limit.amount} {limit.slice_ms} {limit.length_ms}"
+    if len(_limits) >= _MOST_REMEMBERED:
+        _limits.clear()
+    _limits[id(limit)] = (limit, text)
+    return text
+
+
+def _charges(charges: Sequence[Charge], words: list[str], costs: list[int]) -> None:
+    for charge in charges:
+        words.append(word(charge.bucket))
+        words.append(_limit(charge.limit))
+        costs.append(charge.cost)
+
+
+def _pool(plan: Plan) -> str:
+    """Name of the distinct candidate set: keys and their buckets, whatever the amounts are now."""
+    key = tuple([(c.key, *[charge.bucket for charge in c.charges]) for c in plan.candidates])
+    found = _pools.get(key)
+    if found is None:
+        found = hashlib.sha256(repr(key).encode("utf-8", "backslashreplace")).hexdigest()[:24]
+        if len(_pools) >= _MOST_REMEMBERED:
+            _pools.clear()
+        _pools[key] = found
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A plan in the words of the wire: what does not change while the call waits."""
+
+    frame: bytes
+    costs: tuple[int, ...]
+    flags: int
+    most_waiting: int
+
+
+def arrival(plan: Plan, *, keeps_place: bool = False) -> Arrival:
+    """Encode a plan (frame and costs: call.lua). A bucket stands once among the commons and once in a candidate.
+
+    Raises ValueError for a cost or amount the gate cannot count.
+    """
+    words = [_pool(plan), str(len(plan.candidates)), str(len(plan.charges))]
+    costs: list[int] = []
+    _charges(plan.charges, words, costs)
+    for candidate in plan.candidates:
+        words += (word(candidate.key), word(candidate.group), str(len(candidate.blocks)), str(len(candidate.charges)))
+        words += map(word, candidate.blocks)
+        _charges(candidate.charges, words, costs)
+    if costs and not (min(costs) >= 0 and max(costs) <= MOST):
+        raise ValueError("a cost must be between 0 and 2^53-1")
+    flags = (KEEPS_PLACE if keeps_place else 0) + (OBSERVE if plan.observe else 0)
+    return Arrival(" ".join(words).encode(), tuple(costs), flags, plan.max_queue)
+
+
+def arrive(n: int, age_ms: int, wait_ms: int, what: Arrival) -> list[bytes | int]:
+    """A call enters: enqueued `age_ms` ago, willing to wait `wait_ms` from now."""
+    return [b"A", n, age_ms, wait_ms, what.flags, what.most_waiting, what.frame, *what.costs]
+
+
+def settle(charge: Charge, slice_: int, delta: int) -> list[bytes | int]:
+    """Correct the slice that was charged by `delta` = actual - charged. Slice -1: wherever it was, count it now."""
+    return [b"S", word(charge.bucket).encode(), charge.limit.slice_ms, charge.limit.length_ms, slice_, delta]
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A grant as the host says it."""
+
+    n: int
+    candidate: int
+    """Index in Plan.candidates."""
+    fullest: int
+    """Place among the charges of the fullest bucket, from 1; 0: the call charges nothing."""
+    used: int
+    """Use of that bucket after the grant."""
+    slices: tuple[int, ...]
+    pushed: bool
+    """Made by another replica's tick: it must be acknowledged."""
+
+    def grant(self, plan: Plan, attempt: str, waited_ms: int) -> Grant:
+        """The verdict for the call whose plan this answers."""
+        candidate = plan.candidates[self.candidate]
+        charges = (*plan.charges, *candidate.charges)
+        taken = tuple([Taken(charge, s) for charge, s in zip(charges, self.slices, strict=True)])
+        return Grant(
+            service=plan.service,
+            attempt=attempt,
+            key=candidate.key,
+            group=candidate.group,
+            taken=taken,
+            waited_ms=waited_ms,
+        )
+
+
+def limit_at(plan: Plan, position: int) -> Limit | None:
+    """The limit at a place in the costs, from 1; None for 0."""
+    if position == 0:
+        return None
+    charges = [*plan.charges, *[charge for c in plan.candidates for charge in c.charges]]
+    return charges[position - 1].limit
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A refusal as the host says it."""
+
+    n: int
+    code: str
+    position: int
+    """Place in the costs of the limit that binds, from 1; 0: none."""
+    wait_ms: int | None
+
+    def refuse(self, plan: Plan, waited_ms: int) -> Refuse:
+        """The verdict for the call whose plan this answers."""
+        limit = limit_at(plan, self.position)
+        return Refuse(code=self.code, limit=limit, retry_after_ms=self.wait_ms, waited_ms=waited_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a tick answered."""
+
+    status: int
+    epoch: int
+    next_ms: int | None
+    """When a tick could grant something, from now; None: nothing waits for a time."""
+    rank: int
+    replicas: int
+    waiting: int
+    """Calls waiting for the service, on all replicas."""
+    granted: tuple[Granted, ...]
+    refused: tuple[Refused, ...]
+    held: tuple[tuple[int, int], ...]
+    """(n, place in the costs of the limit that binds, from 1; 0: none) of arrivals that wait."""
+
+
+def reply(answer: bytes) -> Reply:
+    """Decode a reply of either host."""
+    numbers = list(map(int, answer.split()))
+    status, epoch, next_ms, rank, replicas, waiting = numbers[:6]
+    granted: list[Granted] = []
+    refused: list[Refused] = []
+    held: list[tuple[int, int]] = []
+    at, end = 6, len(numbers)
+    while at < end:
+        kind = numbers[at]
+        if kind in (1, 3):
+            n, candidate, fullest, used, count = numbers[at + 1 : at + 6]
+            slices = tuple(numbers[at + 6 : at + 6 + count])
+            granted.append(Granted(n, candidate - 1, fullest, used, slices, kind == 3))
+            at += 6 + count
+        elif kind == 4:
+            held.append((numbers[at + 1], numbers[at + 2]))
+            at += 3
+        else:
+            wait = numbers[at + 4]
+            refused.append(
+                Refused(numbers[at + 1], _CODES[numbers[at + 2]], numbers[at + 3], wait if wait >= 0 else None)
+            )
+            at += 5
+    look = None if next_ms < 0 else next_ms
+    return Reply(status, epoch, look, rank, replicas, waiting, tuple(granted), tuple(refused), tuple(held))
