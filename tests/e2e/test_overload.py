@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.headgate_process import serving
-from tests.redis_server import running as redis_running
+from tests.redis_server import redis_server
 from tests.upstreams import strict
 
 from .conftest import POOLED
@@ -54,7 +54,7 @@ async def test_two_processes_on_one_redis_use_the_quota_and_meet_no_429(
     bodies = [strict.chat_body(draw.randint(mean - 150, mean + 150)) for _ in range(pushed)]
     with contextlib.ExitStack() as stack:
         upstream = stack.enter_context(strict.running("sliding", window=WINDOW, requests=REQUESTS, tokens=TOKENS))
-        redis = stack.enter_context(redis_running())
+        redis = stack.enter_context(redis_server())
         config = CONFIG.format(upstream=upstream)
         gates = [
             stack.enter_context(

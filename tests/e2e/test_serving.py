@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from tests.headgate_process import Headgate, serving
+from tests.redis_server import free_port
 from tests.upstreams import openai as provider
 from tests.upstreams.providers import Providers
 from tests.upstreams.standin import Reply, Seen, StandIn
@@ -273,9 +274,7 @@ def test_what_a_call_was_is_told_in_log_and_metrics_without_a_secret(start: Star
 
 def test_an_upstream_that_is_away_is_a_502_in_the_shape_of_the_service(start: Start, tmp_path: Path) -> None:
     """Nobody listens there: `upstream_refused`, parsed by the SDK as the provider's own error."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    config = CONFIG.format(upstream=f"http://127.0.0.1:{port}", requests=10, window=60, max_wait="1s")
+    config = CONFIG.format(upstream=f"http://127.0.0.1:{free_port()}", requests=10, window=60, max_wait="1s")
     with serving(tmp_path / "away", config, more=KEYS, canaries=tuple(KEYS.values())) as headgate:
         client = openai.OpenAI(base_url=f"{headgate.proxy}/openai/v1", api_key=TOKEN, max_retries=0)
         with client, pytest.raises(openai.InternalServerError) as raised:

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from tests.headgate_process import finished, serving
+from tests.redis_server import free_port
 from tests.upstreams.providers import Providers
 
 from .conftest import CANARIES, POOLED
@@ -36,11 +37,9 @@ def taken_port() -> Iterator[int]:
 
 
 @pytest.fixture
-def free_port() -> int:
+def idle_port() -> int:
     """A port nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
+    return free_port()
 
 
 def _serve(directory: Path, config: str, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -90,24 +89,24 @@ def test_a_port_in_use_is_named(tmp_path: Path, taken_port: int, providers: Prov
 
 
 def test_a_redis_that_is_not_there_exits_5_and_names_its_address_without_its_password(
-    tmp_path: Path, free_port: int, providers: Providers
+    tmp_path: Path, idle_port: int, providers: Providers
 ) -> None:
     """Who reads the message knows where to look, and learns no secret."""
-    store = f"redis://:{CANARIES[0]}@127.0.0.1:{free_port}/0"
+    store = f"redis://:{CANARIES[0]}@127.0.0.1:{idle_port}/0"
     done = _serve(tmp_path, GOOD.format(upstream=providers.plain_openai.url), "--store", store)
     assert done.returncode == 5
-    assert f"127.0.0.1:{free_port}" in done.stderr
+    assert f"127.0.0.1:{idle_port}" in done.stderr
 
 
-def test_fallback_serves_without_its_redis_and_says_so(tmp_path: Path, free_port: int, providers: Providers) -> None:
+def test_fallback_serves_without_its_redis_and_says_so(tmp_path: Path, idle_port: int, providers: Providers) -> None:
     """With --fallback the same start serves calls on the embedded gate, and the metric tells."""
     config = GOOD.format(upstream=providers.plain_openai.url)
-    store = f"redis://127.0.0.1:{free_port}/0"
+    store = f"redis://127.0.0.1:{idle_port}/0"
     with serving(tmp_path, config, "--store", store, "--fallback", more=POOLED, canaries=CANARIES) as headgate:
         reply = requests.get(f"{headgate.proxy}/openai/v1/models", timeout=30)
         assert reply.status_code == 200
         assert "headgate_store_degraded 1.0" in requests.get(f"{headgate.admin}/metrics", timeout=30).text
-        assert f"127.0.0.1:{free_port}" in headgate.log
+        assert f"127.0.0.1:{idle_port}" in headgate.log
 
 
 def test_a_ca_key_that_others_may_read_is_refused(tmp_path: Path, providers: Providers) -> None:
