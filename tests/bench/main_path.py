@@ -111,9 +111,7 @@ class Bench:
             dump = self._directory / f"{name}.profile"
             with self._headgate(f"{name}-profiled", store, HEADGATE_PROFILE=str(dump)) as url:
                 figures = self._load(url, CONNECTIONS[-1], seconds)
-            _say(
-                f"\n{name} gate, {CONNECTIONS[-1]} connections, profiled at {figures.rate:,.0f} requests/s: time by room"
-            )
+            _say(f"\n{name} gate, {CONNECTIONS[-1]} at once, at {figures.rate:,.0f} requests/s profiled: time by room")
             if not dump.exists():
                 _say("  serve wrote no profile")
                 continue
