@@ -168,13 +168,14 @@ def _dotenv(name: str, value: str) -> str:
 
 
 def _key_variables(service: Service, entrance: Entrance, environ: Mapping[str, str]) -> dict[str, str]:
-    """Keys for SDKs only (services with a base URL variable). A client token goes first, then the worker's own key."""
-    if not service.base_url_env:
+    """A key for the SDK to start with: a client token, else the worker's own, else the placeholder."""
+    # Services without an SDK variable need none. Of several names the last is the SDK's own (Service.key_env).
+    if not service.base_url_env or not service.key_env:
         return {}
-    token = entrance.token
-    if token is not None:
-        return dict.fromkeys(service.key_env, token)
-    return {name: PLACEHOLDER for name in service.key_env if not environ.get(name)}
+    name = service.key_env[-1]
+    if entrance.token is None and environ.get(name):
+        return {}
+    return {name: entrance.token or PLACEHOLDER}
 
 
 def _no_proxy(entrance: Entrance, environ: Mapping[str, str]) -> str:
