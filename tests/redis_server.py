@@ -33,8 +33,14 @@ class RedisServer:
         program = shutil.which("redis-server")
         assert program is not None, "redis-server must be on the PATH"
         self._process = subprocess.Popen(
-            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-            + ["--dir", str(self._directory), "--daemonize", "no", *self._options],
+            [
+                program,
+                *f"--port {self.port} --bind 127.0.0.1 --appendonly no --daemonize no --save".split(),
+                "",
+                "--dir",
+                str(self._directory),
+                *self._options,
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )

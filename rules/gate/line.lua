@@ -159,6 +159,7 @@ do
   function line.register(head, name)
     heads[head.attempt] = head
     registered[#registered + 1] = head
+    has_left[head.attempt] = nil
     head.place = name
     this.waiting = this.waiting + 1
     queue(head, 1)
@@ -312,7 +313,16 @@ do
   end
 
   local function save_heads()
-    local records, owners = per_replica(registered, function(out, head, field)
+    -- First what left: a resync drops a call and registers it again under its number in one tick.
+    local fields, owners = per_replica(left, function(out, _, field)
+      out[#out + 1] = field
+    end)
+    for _, owner in ipairs(owners) do
+      store.drop("d:" .. owner, fields[owner])
+      store.drop("on:" .. owner, fields[owner])
+    end
+    local records
+    records, owners = per_replica(registered, function(out, head, field)
       if not head.gone then
         out[#out + 1], out[#out + 2] = field, call.record(head)
         stands[head.attempt] = head
@@ -337,14 +347,6 @@ do
     for _, owner in ipairs(owners) do
       store.put("on:" .. owner, on[owner])
       store.expire("on:" .. owner, LIFE)
-    end
-    local fields
-    fields, owners = per_replica(left, function(out, _, field)
-      out[#out + 1] = field
-    end)
-    for _, owner in ipairs(owners) do
-      store.drop("d:" .. owner, fields[owner])
-      store.drop("on:" .. owner, fields[owner])
     end
   end
 

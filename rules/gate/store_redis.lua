@@ -71,7 +71,7 @@ do
     call("ZREM", prefix .. key, unpack(members))
   end
 
-  -- {member, score, ...} of the places from..to, counted from 0.
+  -- {member, score, ...} of the places from..to, counted from 0; to = -1: to the end.
   function store.zrange(key, from, to)
     local flat = call("ZRANGE", prefix .. key, text(from), text(to), "WITHSCORES")
     for i = 2, #flat, 2 do

@@ -148,7 +148,8 @@ do
   function store.zrange(key, from, to)
     local set, out = current.sorted[key], {}
     if set then
-      for i = set.first + from, math.min(set.first + to, set.last) do
+      local last = to < 0 and set.last or math.min(set.first + to, set.last)
+      for i = set.first + from, last do
         local member = set.members[i]
         out[#out + 1] = member
         out[#out + 1] = set.scores[member]

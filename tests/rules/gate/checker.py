@@ -1,0 +1,59 @@
+"""An independent reading of traces: what the upstream would have seen. It knows no slice and no script.
+
+Law: it is told grants, settlements and landings as the replicas see them, and keeps plain lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rules.policy import Limit
+from rules.verdict import Charge
+
+
+@dataclass
+class Entry:
+    """A charge on a window at a time; `cost` follows its settlements."""
+
+    at: int
+    cost: int
+
+
+@dataclass
+class Checker:
+    """Raises AssertionError where a law of limiter 16 is broken."""
+
+    windows: dict[str, list[Entry]] = field(default_factory=dict)
+    flying: dict[str, dict[tuple[str, int], int]] = field(default_factory=dict)
+
+    def granted(self, owner: str, n: int, charges: Sequence[Charge], now: int, *, bound: dict[str, Limit]) -> None:
+        """A call goes now: no window over N (invariant 1), no more than N in flight (2)."""
+        for charge in charges:
+            limit = bound[charge.limit.id]
+            if limit.kind == "window":
+                entries = self.windows.setdefault(charge.bucket, [])
+                entries.append(Entry(now, charge.cost))
+                seen = sum(e.cost for e in entries if now - e.at < limit.length_ms)
+                assert seen <= charge.limit.amount, f"{charge.bucket}: {seen} of {charge.limit.amount} at {now}"
+            else:
+                here = self.flying.setdefault(charge.bucket, {})
+                here[owner, n] = charge.cost
+                assert sum(here.values()) <= charge.limit.amount, f"{charge.bucket}: {here} at {now}"
+
+    def settled(self, charge: Charge, granted_at: int, delta: int) -> None:
+        """A charge of a call that went at `granted_at` was really larger or smaller."""
+        for entry in self.windows[charge.bucket]:
+            if entry.at == granted_at and entry.cost == charge.cost:
+                entry.cost += delta
+                return
+        raise AssertionError("settled what was not charged")
+
+    def landed(self, owner: str, n: int) -> None:
+        """A call is over."""
+        for here in self.flying.values():
+            here.pop((owner, n), None)
+
+    def in_flight(self, owner: str, bucket: str) -> int:
+        """What a replica has in flight."""
+        return sum(cost for (of, _), cost in self.flying.get(bucket, {}).items() if of == owner)

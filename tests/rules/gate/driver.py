@@ -1,0 +1,198 @@
+"""Both hosts with a clock that the test turns, and a replica that speaks to one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import redis
+
+from rules import gate
+from rules.gate import wire
+from rules.gate.engine import Engine
+from rules.policy import Limit
+from rules.verdict import Candidate, Charge, Plan
+from tests.redis_server import RedisServer
+
+CLOCK_IN_ARGUMENTS = "return tick.run(KEYS[1], ARGV, tonumber(table.remove(ARGV)))\n"
+"""The test build's entry: the only difference from what production runs on Redis."""
+
+
+class Host(Protocol):
+    """Runs ticks at a time of the test's choosing."""
+
+    def tick(self, key: bytes, now_ms: int, args: Sequence[bytes | int]) -> bytes:
+        """One tick."""
+
+    def empty(self) -> None:
+        """Lose everything, as a store that restarts without its data."""
+
+
+class TablesHost:
+    """The host in this process."""
+
+    def __init__(self, source: str | None = None) -> None:
+        self._source = source
+        self.engine = Engine(source)
+
+    def tick(self, key: bytes, now_ms: int, args: Sequence[bytes | int]) -> bytes:
+        """One tick."""
+        return self.engine.tick(key, now_ms, args)
+
+    def empty(self) -> None:
+        """Lose everything."""
+        self.engine = Engine(self._source)
+
+
+class RedisClockHost:
+    """A real Redis running the script with its time function swapped."""
+
+    def __init__(self, server: RedisServer) -> None:
+        parts = [gate.text(name) for name in gate.REDIS_FILES[:-1]]
+        self.client = redis.Redis.from_url(server.url, protocol=2)
+        self._script = gate.SCRIPT_HEADER + "\n".join([*parts, CLOCK_IN_ARGUMENTS])
+        self.empty()
+
+    def tick(self, key: bytes, now_ms: int, args: Sequence[bytes | int]) -> bytes:
+        """One tick."""
+        answer = self.client.evalsha(self._sha, 1, key, *args, now_ms)
+        assert isinstance(answer, bytes)
+        return answer
+
+    def empty(self) -> None:
+        """Lose everything."""
+        self.client.flushall()
+        self._sha = str(self.client.script_load(self._script))
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self.client.close()
+
+
+class Clock:
+    """Milliseconds that pass when the test says so."""
+
+    def __init__(self, now: int = 1_000_000) -> None:
+        self.now = now
+
+
+class Replica:
+    """One proxy process as the store sees it."""
+
+    def __init__(self, host: Host, clock: Clock, name: str = "a", service: str = "s") -> None:
+        self.host, self.clock = host, clock
+        self.id = name.encode().ljust(16, b"0")
+        self.key = wire.meta_key(service)
+        self.incarnation, self.seq, self.epoch, self.share = 1, 0, 0, 1000
+        self.count = 0
+        self.last: list[bytes | int] = []
+
+    def tick(self, *ops: Sequence[bytes | int]) -> wire.Reply:
+        """The next tick."""
+        self.seq += 1
+        self.last = [self.id, self.incarnation, self.seq, self.share, self.epoch]
+        for op in ops:
+            self.last += op
+        return self.again()
+
+    def again(self) -> wire.Reply:
+        """The last tick once more, as after a lost reply."""
+        reply = wire.reply(self.host.tick(self.key, self.clock.now, self.last))
+        if reply.status == wire.DONE:
+            self.epoch = reply.epoch
+        return reply
+
+    def restart(self) -> None:
+        """What the actor does when it is told to resync."""
+        self.incarnation, self.seq, self.epoch = self.incarnation + 1, 0, 0
+
+    def arrive(self, plan: Plan, *, age: int = 0) -> wire.Reply:
+        """One call enters, in a tick of its own; its number is `count`."""
+        return self.tick(self.arrival(plan, age=age))
+
+    def arrival(self, plan: Plan, *, age: int = 0) -> list[bytes | int]:
+        """The operation of a new call."""
+        self.count += 1
+        return wire.arrive(self.count, age, plan.max_wait_ms, wire.arrival(plan, keeps_place=age > 0))
+
+
+def window(amount: int, *, ms: int = 1000, jitter: int = 0, slices: int = 10, name: str = "w") -> Limit:
+    """`amount` requests per `ms`."""
+    return Limit(
+        id=name,
+        name=f"{amount} per {ms} ms",
+        kind="window",
+        meter="requests",
+        amount=amount,
+        window_ms=ms,
+        jitter_ms=jitter,
+        slices=slices,
+    )
+
+
+def flying(amount: int, *, name: str = "c") -> Limit:
+    """`amount` calls in flight."""
+    return Limit(id=name, name=f"{amount} in flight", kind="concurrent", meter="concurrent", amount=amount)
+
+
+def charge(limit: Limit, cost: int = 1, scope: str = "x") -> Charge:
+    """A cost on the limit's bucket for one value of its scope."""
+    return Charge(f"{limit.id}:{scope}", limit, cost)
+
+
+def key(name: str, *charges: Charge, group: str | None = None, blocks: tuple[str, ...] = ()) -> Candidate:
+    """A candidate key; its group is its own unless named."""
+    return Candidate(name, group or f"group-of-{name}", blocks or (group or name,), charges)
+
+
+def call(
+    *charges: Charge,
+    keys: Sequence[Candidate] | None = None,
+    wait: int = 60_000,
+    queue: int = 1000,
+    observe: bool = False,
+    service: str = "s",
+) -> Plan:
+    """A call on common limits, with one free key unless told otherwise."""
+    return Plan(
+        service=service,
+        endpoint="e",
+        model=None,
+        flow="f",
+        charges=charges,
+        candidates=tuple(keys if keys is not None else [key("k")]),
+        max_wait_ms=wait,
+        max_queue=queue,
+        observe=observe,
+    )
+
+
+def gauge(bucket: Charge, value: int) -> list[bytes | int]:
+    """The replica has `value` in flight."""
+    return [b"G", wire.word(bucket.bucket).encode(), value]
+
+
+def cancel(n: int) -> list[bytes | int]:
+    """A call no longer waits."""
+    return [b"C", n]
+
+
+def ack(n: int) -> list[bytes | int]:
+    """A pushed grant was received."""
+    return [b"K", n]
+
+
+def block(scope: str, ms: int) -> list[bytes | int]:
+    """A scope rests."""
+    return [b"B", wire.word(scope).encode(), ms]
+
+
+def grants(reply: wire.Reply) -> list[int]:
+    """Numbers of the calls that were granted, in order."""
+    return [granted.n for granted in reply.granted]
+
+
+def refusal(reply: wire.Reply) -> tuple[str, int | None]:
+    """Code and wait of the only refusal."""
+    (refused,) = reply.refused
+    return refused.code, refused.wait_ms

@@ -1,0 +1,90 @@
+"""rules/gate/gauge.lua: calls in flight, a part per replica."""
+
+from __future__ import annotations
+
+from .driver import Clock, Replica, ack, call, charge, flying, gauge, grants, refusal
+
+
+def test_no_more_than_the_amount_are_in_flight(a: Replica, b: Replica) -> None:
+    """The limit is shared by the replicas."""
+    limit = flying(3)
+    served = [bool(grants(r.arrive(call(charge(limit), wait=0)))) for r in (a, b, a, b)]
+    assert served == [True, True, True, False]
+
+
+def test_nobody_knows_when_a_call_in_flight_ends(a: Replica) -> None:
+    """A refusal for concurrency tells no time."""
+    limit = flying(1)
+    a.arrive(call(charge(limit), wait=0))
+    assert refusal(a.arrive(call(charge(limit), wait=0))) == ("wait_too_long", None)
+
+
+def test_a_stated_gauge_frees_what_landed(a: Replica, b: Replica) -> None:
+    """After a says that nothing of it is in flight, b may go."""
+    limit = flying(1)
+    a.arrive(call(charge(limit), wait=0))
+    a.tick(gauge(charge(limit), 0))
+    assert grants(b.arrive(call(charge(limit), wait=0)))
+
+
+def test_a_gauge_repeated_or_lost_heals_with_the_next(a: Replica, b: Replica) -> None:
+    """Gauges are absolute: saying 1 twice is 1."""
+    limit = flying(3)
+    for _ in range(3):
+        a.arrive(call(charge(limit), wait=0))
+    a.tick(gauge(charge(limit), 1))
+    a.tick(gauge(charge(limit), 1))
+    assert grants(b.arrive(call(charge(limit), wait=0)))
+    assert grants(b.arrive(call(charge(limit), wait=0)))
+    assert not grants(b.arrive(call(charge(limit), wait=0)))
+
+
+def test_a_gauge_stated_before_a_pushed_grant_was_seen_does_not_erase_its_place(a: Replica, b: Replica) -> None:
+    """b's tick grants a's call; until a acknowledges it, a's own gauge leaves it standing."""
+    limit = flying(1)
+    b.arrive(call(charge(limit), wait=0))
+    a.arrive(call(charge(limit)))
+    b.tick(gauge(charge(limit), 0))
+    reply = a.tick(gauge(charge(limit), 0))
+    assert [(g.n, g.pushed) for g in reply.granted] == [(1, True)]
+    assert not grants(b.arrive(call(charge(limit), wait=0)))
+    assert grants(a.tick(ack(1), gauge(charge(limit), 1))) == []
+    assert not grants(b.arrive(call(charge(limit), wait=0)))
+    a.tick(gauge(charge(limit), 0))
+    assert grants(b.arrive(call(charge(limit), wait=0)))
+
+
+def test_a_gauge_above_the_limit_stands_and_stops_grants(a: Replica, b: Replica) -> None:
+    """What a replica says it has is true, even above the limit (limiter 12)."""
+    limit = flying(2)
+    a.tick(gauge(charge(limit), 5))
+    assert not grants(b.arrive(call(charge(limit), wait=0)))
+    a.tick(gauge(charge(limit), 1))
+    assert grants(b.arrive(call(charge(limit), wait=0)))
+
+
+def test_a_silent_replica_gives_its_places_back_after_ten_seconds(a: Replica, b: Replica, clock: Clock) -> None:
+    """Its concurrency returns with the first tick after the TTL, and not before."""
+    limit = flying(1)
+    a.arrive(call(charge(limit), wait=0))
+    for _ in range(9):
+        clock.now += 1000
+        b.tick()
+    assert not grants(b.arrive(call(charge(limit), wait=0)))
+    clock.now += 1000
+    b.tick()
+    assert grants(b.arrive(call(charge(limit), wait=0)))
+
+
+def test_after_everybody_was_silent_nobody_is_reaped_for_ten_seconds(a: Replica, b: Replica, clock: Clock) -> None:
+    """The first one back must not reap the others, who could not speak either."""
+    limit = flying(1)
+    a.arrive(call(charge(limit), wait=0))
+    clock.now += 60_000
+    for _ in range(9):
+        assert not grants(b.arrive(call(charge(limit), wait=0)))
+        clock.now += 1000
+    a.tick()
+    clock.now += 1000
+    b.tick()
+    assert not grants(b.arrive(call(charge(limit), wait=0)))

@@ -1,0 +1,288 @@
+"""The same random histories give the same bytes on both hosts, and break no law of limiter 16.
+
+`HEADGATE_HISTORIES=2000` runs so many instead of the few of every day.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from rules.gate import wire
+from rules.policy import Limit
+from rules.verdict import Plan
+from tests.redis_server import RedisServer
+
+from .checker import Checker
+from .driver import Clock, Host, RedisClockHost, Replica, TablesHost, call, charge, flying, key, window
+
+COUNT = int(os.environ.get("HEADGATE_HISTORIES", "40"))
+
+
+class Twins:
+    """Both hosts at once; their answers must be the same bytes."""
+
+    def __init__(self, redis: RedisClockHost) -> None:
+        self._tables, self._redis = TablesHost(), redis
+        redis.empty()
+
+    def tick(self, key_: bytes, now_ms: int, args: Sequence[bytes | int]) -> bytes:
+        """One tick on each."""
+        answer = self._tables.tick(key_, now_ms, args)
+        assert answer == self._redis.tick(key_, now_ms, args), args
+        return answer
+
+    def empty(self) -> None:
+        """Lose everything."""
+        self._tables.empty()
+        self._redis.empty()
+
+
+class Player:
+    """A replica with the memory of the actor: its waiting calls, its grants, what it must say next."""
+
+    def __init__(self, host: Host, clock: Clock, name: str, checker: Checker, bound: dict[str, Limit]) -> None:
+        self.replica = Replica(host, clock, name)
+        self.clock, self.checker, self.bound, self.name = clock, checker, bound, name
+        self.waiting: dict[int, tuple[Plan, int, int]] = {}
+        self.open: dict[int, tuple[wire.Granted, Plan, int]] = {}
+        self.acks: list[int] = []
+        self.ops: list[Sequence[bytes | int]] = []
+        self.unsent: list[int] = []
+        self.ever: set[int] = set()
+        self.all: list[Player] = []
+
+    def arrive(self, plan: Plan) -> None:
+        """Queue a new call."""
+        self.replica.count += 1
+        self.waiting[self.replica.count] = (plan, self.clock.now, self.clock.now + plan.max_wait_ms)
+        self.unsent.append(self.replica.count)
+
+    def gauges(self) -> list[list[bytes | int]]:
+        """Every gauge, absolute."""
+        return [
+            [b"G", bucket.encode(), self.checker.in_flight(self.name, bucket)] for bucket in sorted(self.checker.flying)
+        ]
+
+    def tick(self) -> None:
+        """Tick, and let the nudges of the grants it made for the others arrive at once."""
+        self.say()
+        for _ in range(3):
+            for player in self.all:
+                if player.waiting and player is not self:
+                    player.say()
+            if self.waiting:
+                self.say()
+
+    def say(self) -> None:
+        """Say what is queued, with acknowledgements and gauges, and act on the answer."""
+        self.expire()
+        arrivals = [self.entry(n, keeps_place=False) for n in self.unsent]
+        ops = [*[[b"K", n] for n in self.acks], *self.gauges(), *self.ops, *arrivals]
+        self.acks, self.ops, self.unsent = [], [], []
+        reply = self.replica.tick(*ops)  # type: ignore[arg-type]
+        for _ in range(20):
+            if reply.status == wire.DONE:
+                break
+            self.replica.restart()
+            reply = self.replica.tick(*self.restatement())
+        assert reply.status == wire.DONE
+        self.act(reply)
+
+    def expire(self) -> None:
+        """What the actor's timers do: a call whose time is up is cancelled."""
+        for n, (plan, _, until) in list(self.waiting.items()):
+            if plan.max_wait_ms and until <= self.clock.now:
+                self.drop(n)
+
+    def restatement(self) -> list[list[bytes | int]]:
+        """All gauges and waiting calls, for a store that lost us."""
+        self.expire()
+        return [*self.gauges(), *[self.entry(n, keeps_place=True) for n in sorted(self.waiting)]]
+
+    def entry(self, n: int, *, keeps_place: bool) -> list[bytes | int]:
+        """The arrival of a waiting call, as of now."""
+        plan, since, until = self.waiting[n]
+        arrival = wire.arrival(plan, keeps_place=keeps_place)
+        return wire.arrive(n, self.clock.now - since, max(0, until - self.clock.now), arrival)
+
+    def act(self, reply: wire.Reply) -> None:
+        """Count what was granted, forget what was refused."""
+        for refused in reply.refused:
+            self.waiting.pop(refused.n)
+        for granted in reply.granted:
+            if granted.pushed:
+                self.acks.append(granted.n)
+            if granted.n not in self.waiting:
+                continue
+            plan, _, until = self.waiting.pop(granted.n)
+            assert granted.n not in self.ever, "granted twice"
+            assert granted.pushed or plan.max_wait_ms == 0 or self.clock.now <= until, "granted after its deadline"
+            self.ever.add(granted.n)
+            charges = (*plan.charges, *plan.candidates[granted.candidate].charges)
+            self.checker.granted(self.name, granted.n, charges, self.clock.now, bound=self.bound)
+            self.open[granted.n] = (granted, plan, self.clock.now)
+
+    def finish(self, pick: int, share: int) -> None:
+        """One call is over, at `share` per mille of its estimate (at most all of it)."""
+        if not self.open:
+            return
+        n = sorted(self.open)[pick % len(self.open)]
+        granted, plan, at = self.open.pop(n)
+        for c, slice_ in zip((*plan.charges, *plan.candidates[granted.candidate].charges), granted.slices, strict=True):
+            if c.limit.kind == "window" and (delta := c.cost * share // 1000 - c.cost):
+                self.ops.append(wire.settle(c, slice_, delta))
+                self.checker.settled(c, at, delta)
+        self.checker.landed(self.name, n)
+
+    def cancel(self, pick: int) -> None:
+        """One waiting call goes away; a grant that crosses it is ignored by `act`."""
+        if self.waiting:
+            self.drop(sorted(self.waiting)[pick % len(self.waiting)])
+
+    def drop(self, n: int) -> None:
+        """A call no longer waits."""
+        del self.waiting[n]
+        if n in self.unsent:
+            self.unsent.remove(n)
+        else:
+            self.ops.append([b"C", n])
+
+
+LIMITS = {
+    "r": window(6, ms=1000, jitter=50, slices=10, name="r"),
+    "t": window(100, ms=2000, jitter=100, slices=21, name="t"),
+    "c": flying(4, name="c"),
+    "u": window(3, ms=700, jitter=0, slices=7, name="u"),
+}
+
+
+def plans() -> list[Plan]:
+    """Calls over common and key limits, pools of one, two and three keys in two groups."""
+    r, t, c, u = LIMITS["r"], LIMITS["t"], LIMITS["c"], LIMITS["u"]
+
+    def k(name: str, group: str, tokens: int) -> Any:
+        return key(name, charge(r, 1, group), charge(t, tokens, group), charge(c, 1, group), group=group)
+
+    out = []
+    for tokens in (1, 30, 95):
+        for wait in (0, 900, 5000):
+            out.append(call(keys=[k("k1", "g1", tokens)], wait=wait))
+            out.append(call(charge(u, 1, "u1"), keys=[k("k1", "g1", tokens), k("k2", "g2", tokens)], wait=wait))
+            out.append(
+                call(
+                    charge(u, 1, "u2"),
+                    charge(c, 1, "all"),
+                    keys=[k("k1", "g1", tokens), k("k3", "g1", tokens), k("k2", "g2", tokens)],
+                    wait=wait,
+                    queue=5,
+                )
+            )
+    return out
+
+
+PLANS = plans()
+
+step = st.one_of(
+    st.tuples(st.just("arrive"), st.integers(0, 1), st.integers(0, len(PLANS) - 1)),
+    st.tuples(st.just("arrive"), st.integers(0, 1), st.integers(0, len(PLANS) - 1)),
+    st.tuples(st.just("tick"), st.integers(0, 1), st.just(0)),
+    st.tuples(st.just("pass"), st.just(0), st.integers(1, 1200)),
+    st.tuples(st.just("finish"), st.integers(0, 1), st.integers(0, 30)),
+    st.tuples(st.just("cancel"), st.integers(0, 1), st.integers(0, 30)),
+    st.tuples(st.just("block"), st.integers(0, 1), st.integers(1, 1500)),
+    st.tuples(st.just("again"), st.integers(0, 1), st.just(0)),
+    st.tuples(st.just("restart"), st.integers(0, 1), st.just(0)),
+)
+
+
+def play(host: Host, history: list[tuple[str, int, int]]) -> list[Player]:
+    """Run a history, then let everything end."""
+    clock, checker = Clock(), Checker()
+    players = [Player(host, clock, name, checker, LIMITS) for name in ("a", "b")]
+    for player in players:
+        player.all = players
+    for verb, who, value in history:
+        player = players[who]
+        match verb:
+            case "arrive":
+                player.arrive(PLANS[value])
+                if value % 3 == 0:
+                    player.tick()
+            case "tick":
+                player.tick()
+            case "pass":
+                clock.now += value
+                player.tick()
+            case "finish":
+                player.finish(value, 1000 - 50 * (value % 20))
+            case "cancel":
+                player.cancel(value)
+            case "block":
+                player.ops.append([b"B", b"g1" if value % 2 else b"g2", value])
+                player.tick()
+            case "again" if player.replica.last:
+                player.replica.again()
+            case "restart":
+                player.tick()
+                player.replica.restart()
+                player.act(player.replica.tick(*player.restatement()))
+    for _ in range(120):
+        clock.now += 100
+        for player in players:
+            while player.open:
+                player.finish(0, 1000)
+            player.tick()
+    return players
+
+
+@settings(
+    max_examples=COUNT,
+    deadline=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(history=st.lists(step, min_size=10, max_size=80))
+def test_both_hosts_answer_alike_and_keep_the_laws(
+    redis_of_gate: RedisServer, history: list[tuple[str, int, int]]
+) -> None:
+    """Identical bytes; no window over N, no more than N in flight, no grant twice or late; nobody waits for ever.
+
+    And every key has an expiry, and the service's hash tag.
+    """
+    redis = RedisClockHost(redis_of_gate)
+    try:
+        players = play(Twins(redis), history)
+        immortal = [name for name in redis.client.scan_iter() if redis.client.pttl(name) == -1]
+        assert not immortal
+        assert all(name.startswith(b"rl:{s}:") for name in redis.client.scan_iter())
+    finally:
+        redis.close()
+    clock = players[0].clock
+    for player in players:
+        late = [n for n, (plan, _, until) in player.waiting.items() if plan.max_wait_ms == 0 or until > clock.now]
+        assert not late
+
+
+@settings(max_examples=COUNT * 2, deadline=None, phases=[Phase.generate, Phase.shrink])
+@given(history=st.lists(step, min_size=30, max_size=200))
+def test_long_histories_leave_a_store_at_rest_empty(history: list[tuple[str, int, int]]) -> None:
+    """When all is finished and the windows have passed, the whole of every limit is free again, and nothing waits."""
+    host = TablesHost()
+    players = play(host, history)
+    clock = players[0].clock
+    clock.now += 20_000
+    for player in players:
+        player.waiting.clear()
+        player.replica.restart()
+        player.replica.tick()
+    probe = Replica(host, clock, "probe")
+    for name, scopes in (("r", ("g1", "g2")), ("t", ("g1", "g2")), ("u", ("u1", "u2")), ("c", ("g1", "g2", "all"))):
+        for scope in scopes:
+            limit = LIMITS[name]
+            assert probe.arrive(call(charge(limit, limit.amount, scope), wait=0)).granted, (name, scope)
+    assert probe.tick().waiting == 0

@@ -1,0 +1,123 @@
+"""rules/gate/store_redis.lua and store_tables.lua: the same functions, arguments and results."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import redis
+
+from rules import gate
+from rules.gate.engine import Engine
+from tests.redis_server import RedisServer
+
+PROGRAM = """
+local out = {}
+local function say(value)
+  if type(value) == "table" then
+    for i = 1, #value do say(value[i]) end
+    out[#out + 1] = "."
+  else
+    out[#out + 1] = type(value) == "number" and order.text(value) or tostring(value)
+  end
+end
+store.open("rl:{t}:")
+%s
+return table.concat(out, " ")
+"""
+
+CASES = {
+    "numbers come back as numbers and absent fields as false": """
+      store.put("h", {"a", 9007199254740991, "b", 0})
+      say(store.numbers("h", {"a", "b", "c"}))
+      say(store.numbers("none", {"a"}))""",
+    "a whole hash is sorted by the bytes of its fields": """
+      store.put("h", {"b", 2, "a", 1, "B", 3, "10", 4, "9", 5})
+      say(store.all("h"))
+      say(store.all("none"))""",
+    "dropping the last field drops the hash": """
+      store.put("h", {"a", "x"})
+      store.drop("h", {"a", "never"})
+      store.drop("none", {"a"})
+      say(store.texts("h", {"a"}))""",
+    "deleting takes hashes and sorted sets": """
+      store.put("h", {"a", 1})
+      store.zput("z", {"m", 1})
+      store.delete("h")
+      store.delete("z")
+      say(store.numbers("h", {"a"}))
+      say(store.zrange("z", 0, -1))""",
+    "sorted sets order by score, then by the bytes of the member": """
+      store.zput("z", {"b", 5, "a", 5, "B", 5, "aa", 5, "z", 1, "y", 9007199254740991})
+      say(store.zrange("z", 0, -1))
+      say(store.zrange("z", 1, 2))
+      say(store.zrange("z", 4, 100))
+      say(store.zrange("z", 100, 200))""",
+    "a member put again moves": """
+      store.zput("z", {"a", 1, "b", 2, "c", 3})
+      store.zput("z", {"a", 2})
+      say(store.zrange("z", 0, -1))
+      store.zput("z", {"c", 0, "c", 9})
+      say(store.zrange("z", 0, -1))""",
+    "members leave from either end and the middle": """
+      for i = 1, 20 do store.zput("z", {"m" .. order.text(i), i}) end
+      store.zdrop("z", {"m1", "m2", "m20", "m10", "m11", "none"})
+      say(store.zrange("z", 0, -1))
+      store.zput("z", {"first", 0, "last", 99})
+      say(store.zrange("z", 0, -1))""",
+    "scores, ranks and counts": """
+      store.zput("z", {"a", 1, "b", 2, "c", 2, "d", 7})
+      say(store.zscores("z", {"a", "d", "none"}))
+      say(store.zscores("none", {"a"}))
+      say(store.zrank("z", "c"))
+      say(store.zrank("z", "none"))
+      say(store.zrank("none", "a"))
+      say(store.zcount("z", 2))
+      say(store.zcount("none", 2))""",
+    "trimming takes all up to a score": """
+      store.zput("z", {"a", 1, "b", 2, "c", 3})
+      store.ztrim("z", 2)
+      say(store.zrange("z", 0, -1))
+      store.ztrim("z", 9)
+      store.ztrim("none", 9)
+      say(store.zrange("z", 0, -1))""",
+}
+
+
+def on_tables(program: str) -> bytes:
+    """Run on the host in this process."""
+    parts = [gate.text("order"), gate.text("store_tables")]
+    source = "\n".join([*parts, "return function()", PROGRAM % program, "end, 1, 1"])
+    return Engine(source).tick(b"", 0, [])
+
+
+def on_redis(server: RedisServer, program: str) -> bytes:
+    """Run on Redis."""
+    client = redis.Redis.from_url(server.url, protocol=2)
+    client.flushall()
+    script = "\n".join(["#!lua", gate.text("order"), gate.text("store_redis"), PROGRAM % program])
+    answer = client.eval(script, 1, "rl:{t}:meta")
+    client.close()
+    assert isinstance(answer, bytes)
+    return answer
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_adapters_answer_alike(redis_of_gate: RedisServer, case: str) -> None:
+    """Each case of the table gives the same text on both."""
+    assert on_tables(CASES[case]) == on_redis(redis_of_gate, CASES[case])
+
+
+def test_both_adapters_have_the_same_functions() -> None:
+    """Beyond what only the host in this process needs: clock, sweep, size."""
+    names = [set(re.findall(r"store\.(\w+)(?:\(| =)", gate.text(f"store_{kind}"))) for kind in ("redis", "tables")]
+    assert names[1] - names[0] == {"set_clock", "sweep", "size"}
+    assert names[0] - names[1] == set()
+
+
+def test_no_file_of_the_algorithm_prints_a_number_by_itself() -> None:
+    """Numbers become text through order.text alone (limiter 3.1)."""
+    for name in gate.TABLES_FILES:
+        text = gate.text(name)
+        assert "tostring" not in re.sub(r"--.*", "", text), name
+        assert name == "store_tables" or name.startswith("store") or "redis.call" not in text or name == "entry_redis"

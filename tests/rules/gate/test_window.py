@@ -1,0 +1,175 @@
+"""rules/gate/window.lua: never more than N in any L."""
+
+from __future__ import annotations
+
+import pytest
+
+from rules.gate import wire
+
+from .driver import Clock, Host, Replica, call, charge, grants, refusal, window
+
+
+def test_an_empty_window_serves_its_whole_amount_at_once(a: Replica) -> None:
+    """N calls fit, and the next does not."""
+    limit = window(5)
+    assert [grants(a.arrive(call(charge(limit), wait=0))) for _ in range(6)] == [[1], [2], [3], [4], [5], []]
+
+
+@pytest.mark.parametrize("offset", [-1, 0, 1, 50, 99, 100])
+def test_a_slice_counts_until_all_of_it_is_older_than_the_window(a: Replica, clock: Clock, offset: int) -> None:
+    """What was charged in slice i is free at (i + 1) w + L, not a millisecond before, wherever in the slice it was."""
+    limit = window(1, ms=1000, slices=10)
+    clock.now = 5000 + offset
+    assert grants(a.arrive(call(charge(limit), wait=0)))
+    free_at = (clock.now // 100 + 1) * 100 + 1000
+    clock.now = free_at - 1
+    assert refusal(a.arrive(call(charge(limit), wait=0))) == ("wait_too_long", 1)
+    clock.now = free_at
+    assert grants(a.arrive(call(charge(limit), wait=0)))
+
+
+def test_no_interval_of_the_window_ever_holds_more_than_its_amount(a: Replica, clock: Clock) -> None:
+    """Trying every 7 ms for ten windows, at most N grants lie in any half-open interval of W + J."""
+    limit = window(7, ms=500, jitter=60, slices=14)
+    times = []
+    for clock.now in range(10_000, 15_600, 7):
+        times += [clock.now for _ in grants(a.arrive(call(charge(limit), wait=0)))]
+    assert len(times) > 60
+    assert all(later - earlier >= 560 for earlier, later in zip(times, times[7:], strict=False))
+
+
+def test_a_backlogged_window_is_used_to_w_over_w_plus_j_plus_slice(a: Replica, clock: Clock) -> None:
+    """Sustained use is at least W / (W + J + W/k) of N per W (limiter 14.1)."""
+    limit = window(10, ms=1000, jitter=20, slices=51)
+    served = 0
+    for clock.now in range(100_000, 130_000, 5):
+        served += len(grants(a.arrive(call(charge(limit), wait=0))))
+    assert served / (10 * 30) >= 1000 / (1020 + 20) - 10 / 300
+
+
+def test_a_cost_counts_with_the_cost_added(a: Replica) -> None:
+    """Costs of 40 on a limit of 100 go twice, and one of 20 fills it."""
+    limit = window(100)
+    served = [bool(grants(a.arrive(call(charge(limit, cost), wait=0)))) for cost in (40, 40, 40, 20, 1)]
+    assert served == [True, True, False, True, False]
+
+
+def test_amounts_of_a_billion_and_of_2_to_the_53_are_exact(a: Replica) -> None:
+    """One unit short is refused at any size: no number loses digits on its way."""
+    for amount in (10**9, wire.MOST):
+        limit = window(amount, name=f"w{amount}")
+        assert grants(a.arrive(call(charge(limit, amount - 1), wait=0)))
+        assert not grants(a.arrive(call(charge(limit, 2), wait=0)))
+        assert grants(a.arrive(call(charge(limit, 1), wait=0)))
+
+
+def test_the_wait_told_is_the_wait_needed(a: Replica, clock: Clock) -> None:
+    """Coming back after the time of a refusal is served, and a millisecond earlier is not."""
+    limit = window(100, ms=1000, slices=10)
+    for step in range(10):
+        clock.now = 20_000 + 100 * step
+        a.arrive(call(charge(limit, 10), wait=0))
+    for cost in (1, 15, 55, 100):
+        code, wait = refusal(a.arrive(call(charge(limit, cost), wait=0)))
+        assert code == "wait_too_long"
+        assert wait is not None
+        here = clock.now
+        clock.now = here + wait - 1
+        assert not grants(a.arrive(call(charge(limit, cost), wait=0)))
+        clock.now = here + wait
+        reply = a.arrive(call(charge(limit, cost), wait=0))
+        assert grants(reply)
+
+
+def test_a_settlement_downwards_makes_room_in_the_slice_that_was_charged(a: Replica, clock: Clock) -> None:
+    """Charged 80, true 30: 50 are free at once, and the 30 go when their slice does."""
+    limit = window(100)
+    reply = a.arrive(call(charge(limit, 80), wait=0))
+    a.tick(wire.settle(charge(limit), reply.granted[0].slices[0], -50))
+    clock.now += 300
+    assert grants(a.arrive(call(charge(limit, 70), wait=0)))
+    clock.now += 800
+    assert not grants(a.arrive(call(charge(limit, 31), wait=0)))
+    assert grants(a.arrive(call(charge(limit, 30), wait=0)))
+
+
+def test_a_settlement_upwards_stops_grants_until_the_sum_is_below_the_amount(a: Replica, clock: Clock) -> None:
+    """Charged 50, true 120: nothing goes until the slice is gone."""
+    limit = window(100)
+    reply = a.arrive(call(charge(limit, 50), wait=0))
+    a.tick(wire.settle(charge(limit), reply.granted[0].slices[0], 70))
+    code, wait = refusal(a.arrive(call(charge(limit, 1), wait=0)))
+    assert code == "wait_too_long"
+    assert wait is not None
+    clock.now += wait
+    assert grants(a.arrive(call(charge(limit, 100), wait=0)))
+
+
+def test_when_the_slice_is_gone_a_credit_is_dropped_and_an_excess_counts_now(a: Replica, clock: Clock) -> None:
+    """Settled after its window, -50 frees nothing and +50 is charged to the present."""
+    limit = window(100)
+    slice_ = a.arrive(call(charge(limit, 50), wait=0)).granted[0].slices[0]
+    clock.now += 5000
+    assert grants(a.arrive(call(charge(limit, 100), wait=0)))
+    a.tick(wire.settle(charge(limit), slice_, -50))
+    assert not grants(a.arrive(call(charge(limit, 1), wait=0)))
+    clock.now += 5000
+    a.tick(wire.settle(charge(limit), slice_, 50))
+    assert not grants(a.arrive(call(charge(limit, 51), wait=0)))
+    assert grants(a.arrive(call(charge(limit, 50), wait=0)))
+
+
+def test_a_refund_gives_everything_back(a: Replica) -> None:
+    """A refunded charge leaves the window as it was."""
+    limit = window(3)
+    slice_ = a.arrive(call(charge(limit, 3), wait=0)).granted[0].slices[0]
+    a.tick(wire.settle(charge(limit), slice_, -3))
+    assert grants(a.arrive(call(charge(limit, 3), wait=0)))
+
+
+def test_a_smaller_amount_applies_at_once_and_a_larger_one_too(a: Replica) -> None:
+    """The bucket stays when N changes: 6 of 10 used is over 5 and under 12."""
+    assert len([1 for _ in range(6) if grants(a.arrive(call(charge(window(10)), wait=0)))]) == 6
+    assert not grants(a.arrive(call(charge(window(5)), wait=0)))
+    assert grants(a.arrive(call(charge(window(12), 6), wait=0)))
+
+
+def test_a_changed_slice_length_counts_what_is_live_from_now_on(a: Replica, clock: Clock) -> None:
+    """After the window was cut differently nothing is forgotten early; at worst it is kept for one window more."""
+    assert grants(a.arrive(call(charge(window(10, slices=10), 8), wait=0)))
+    clock.now += 900
+    other = window(10, slices=40)
+    assert not grants(a.arrive(call(charge(other, 3), wait=0)))
+    assert grants(a.arrive(call(charge(other, 2), wait=0)))
+    clock.now += 1025
+    assert grants(a.arrive(call(charge(other, 10), wait=0)))
+
+
+def test_a_settlement_of_the_old_slice_length_only_makes_stricter(a: Replica, clock: Clock) -> None:
+    """A grant made before the change settles down to nothing, and up into the present."""
+    old, new = window(10, slices=10), window(10, slices=40)
+    slice_ = a.arrive(call(charge(old, 5), wait=0)).granted[0].slices[0]
+    clock.now += 10
+    a.arrive(call(charge(new, 1), wait=0))
+    a.tick(wire.settle(charge(old), slice_, -5))
+    assert not grants(a.arrive(call(charge(new, 5), wait=0)))
+    a.tick(wire.settle(charge(old), slice_, 2))
+    assert not grants(a.arrive(call(charge(new, 3), wait=0)))
+    assert grants(a.arrive(call(charge(new, 2), wait=0)))
+
+
+def test_the_share_of_a_host_on_its_own_bounds_the_window(a: Replica) -> None:
+    """With 400 per mille of 10, four go."""
+    a.share = 400
+    assert sum(len(grants(a.arrive(call(charge(window(10)), wait=0)))) for _ in range(10)) == 4
+
+
+def test_a_clock_that_steps_back_frees_nothing_early(host: Host, clock: Clock) -> None:
+    """The store's time is the latest it has seen."""
+    a, limit = Replica(host, clock), window(1)
+    clock.now = 50_000
+    a.arrive(call(charge(limit), wait=0))
+    clock.now = 10_000
+    assert not grants(a.arrive(call(charge(limit), wait=0)))
+    clock.now = 51_100
+    assert grants(a.arrive(call(charge(limit), wait=0)))

@@ -1,0 +1,68 @@
+"""rules/gate/wire.py: operations and replies as both hosts speak them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules.gate import wire
+
+from .driver import call, charge, key, window
+
+
+@given(st.text(), st.text())
+def test_words_are_harmless_and_distinct(one: str, other: str) -> None:
+    """One printable word without braces, and different texts stay different."""
+    word = wire.word(one)
+    assert word.isascii()
+    assert word.isprintable()
+    assert not set(" {}") & set(word)
+    assert (wire.word(other) == word) == (other == one)
+
+
+def test_a_text_that_looks_like_a_hash_is_hashed() -> None:
+    """Nobody can name another's word."""
+    assert wire.word(wire.word(" ")) != wire.word(" ")
+
+
+def test_the_hash_tag_is_the_service_alone() -> None:
+    """All keys of a service's script lie in one slot, whatever the service is called."""
+    assert wire.meta_key("openai") == b"rl:{openai}:meta"
+    assert wire.meta_key("a}b").count(b"}") == 1
+
+
+def test_a_pool_is_its_keys_and_buckets_not_its_amounts() -> None:
+    """A changed amount leaves the calls that wait in the same line."""
+    one = call(keys=[key("x", charge(window(5), 1))])
+    same = call(keys=[key("x", charge(window(9), 7))])
+    other = call(keys=[key("y", charge(window(5), 1))])
+    pools = [wire.arrival(plan).frame.split()[0] for plan in (one, same, other)]
+    assert pools[0] == pools[1] != pools[2]
+
+
+def test_a_grant_and_a_refusal_are_read_back() -> None:
+    """Two grants, one of them pushed, a refusal and a hold in one reply."""
+    reply = wire.reply(b"0 77 5 1 2 3 1 10 1 1 4 2 100 0 2 11 1 2 -1 3 9 2 0 0 1 7 4 12 3")
+    assert (reply.epoch, reply.next_ms, reply.rank, reply.replicas, reply.waiting) == (77, 5, 1, 2, 3)
+    assert [(g.n, g.candidate, g.slices, g.pushed) for g in reply.granted] == [
+        (10, 0, (100, 0), False),
+        (9, 1, (7,), True),
+    ]
+    assert [(r.n, r.code, r.position, r.wait_ms) for r in reply.refused] == [(11, "wait_too_long", 2, None)]
+    assert reply.held == ((12, 3),)
+
+
+def test_an_amount_of_nothing_is_refused() -> None:
+    """A limit of zero would divide by it."""
+    with pytest.raises(ValueError, match="amount"):
+        wire.arrival(call(charge(window(0, name="zero"))))
+
+
+def test_a_grant_carries_its_charges_and_slices() -> None:
+    """Common limits first, then those of the key."""
+    common, own = charge(window(5, name="a")), charge(window(5, name="b"))
+    plan = call(common, keys=[key("x"), key("y", own, group="g")])
+    grant = wire.Granted(1, 1, 0, 0, (3, 4), False).grant(plan, "attempt", 12)
+    assert (grant.key, grant.group, grant.waited_ms) == ("y", "g", 12)
+    assert [(t.charge, t.slice) for t in grant.taken] == [(common, 3), (own, 4)]
