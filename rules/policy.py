@@ -42,7 +42,8 @@ class Limit:
     """k: how many steps the window is cut into (limiter 4.1)."""
     per: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
-    """Shell-style patterns of model names this limit is for; empty: all."""
+    """Shell-style patterns of model names this limit is for; empty: all. Patterns that begin with `!` exclude: when all
+    do, the limit is for every model that none of them names."""
 
     @property
     def length_ms(self) -> int:
@@ -111,12 +112,16 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
+    """How long a call may wait for room, and how many may."""
+
     max_wait_ms: int
     max_queue: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
+    """How long to rest after a refusal that names no time."""
+
     type: Literal["exponential", "linear", "adaptive"]
     initial_delay_ms: int
     max_delay_ms: int
@@ -140,6 +145,8 @@ class Service:
     name: str
     hosts: tuple[str, ...]
     """Exact names, or `*.suffix`. The first is where reverse calls go."""
+    aliases: tuple[str, ...] = ()
+    """Other names of it: the first segment of a reverse call may say `twitter` for x, `whisper` for openai."""
     credential: Credential
     endpoints: tuple[Endpoint, ...]
     """In order of match; the last one matches everything."""
@@ -162,7 +169,7 @@ class Service:
     upstream_ca: str | None = None
     """PEM text of extra roots for this service."""
     key_env: tuple[str, ...] = ()
-    """Variables that usually hold the key."""
+    """Variables that usually hold the key: the first that is set is read; the last is the SDK's own."""
     base_url_env: tuple[str, ...] = ()
     """Variables of SDKs that hold the base URL, for `headgate env`."""
     base_path: str = ""
@@ -185,6 +192,8 @@ class ClientToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clients:
+    """Who may call (design 4.1)."""
+
     anonymous: Literal["loopback", "everyone", "nobody"] = "loopback"
     tokens: tuple[ClientToken, ...] = ()
 

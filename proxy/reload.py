@@ -1,0 +1,156 @@
+"""Watches configuration, catalogue, keys, tokens and certificates; swaps the policy whole, or not at all.
+
+Law: a file that is wrong changes nothing but the log and a counter. Directories are watched, not files, because a
+mounted ConfigMap swaps a symlink (operators 5.4), and paths are compared every two seconds besides, for file systems
+that report nothing (operators 4.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from watchfiles import awatch
+
+from rules.mistakes import ConfigInvalid, Mistake
+from rules.policy import Policy
+
+from .configfile import Stamp, find, load, stamp
+
+_log = logging.getLogger("headgate.config")
+
+POLL_MS = 2000  # operators 4.1
+SETTLE_MS = 50  # a directory that has been still for so long is read
+SETTLE_MAX_MS = 500
+
+
+class Reloader:
+    """Holds the policy in force.
+
+    `explicit` is the file that flag or environment name, None: looked for (design 4.3). `now` gives the wall clock in
+    seconds. `on_policy` is called in the event loop with each policy that replaces the one before.
+    """
+
+    def __init__(
+        self,
+        explicit: Path | None,
+        environ: Mapping[str, str],
+        *,
+        now: Callable[[], float],
+        on_policy: Callable[[Policy], None] | None = None,
+    ) -> None:
+        self.path = find(explicit)
+        self.failures = 0
+        """Configurations refused since the start."""
+        self.loads = 0
+        """Policies put in force since the start."""
+        self.last_error: ConfigInvalid | None = None
+        """Why the newest configuration is not in force; None while it is."""
+        self.loaded_at: float | None = None
+        self.advice: tuple[Mistake, ...] = ()
+        self._environ = environ
+        self._now = now
+        self._on_policy = on_policy
+        self._policy: Policy | None = None
+        self._stamps: dict[Path, Stamp] = {}
+        self._busy = asyncio.Lock()
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force. Only after `load`."""
+        if self._policy is None:
+            raise RuntimeError("no configuration has been loaded")
+        return self._policy
+
+    @property
+    def version(self) -> str:
+        """Hash of what is in force; the same on every replica with the same configuration."""
+        return self._policy.version if self._policy is not None else ""
+
+    def load(self) -> Policy:
+        """The first load, at start. Raises ConfigInvalid; `on_policy` is not called."""
+        policy, self.advice = self._read()
+        self._put_in_force(policy)
+        return policy
+
+    async def reload(self) -> bool:
+        """Read everything again, off the event loop; True when the newest configuration is in force afterwards."""
+        async with self._busy:
+            try:
+                policy, advice = await asyncio.to_thread(self._read)
+            except ConfigInvalid as error:
+                self.failures += 1
+                self.last_error = error
+                for mistake in error.errors:
+                    _log.error("%s", mistake)
+                _log.error("configuration refused; %s stays in force", self.version)
+                return False
+            before = self.version
+            self.advice = advice
+            self._put_in_force(policy)
+            if policy.version != before:
+                _log.info("configuration %s in force, before it %s", policy.version, before)
+                if self._on_policy is not None:
+                    self._on_policy(policy)
+            return True
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Reload whenever something that was read has changed, until `stop` is set."""
+        while not stop.is_set():
+            directories = self._directories()
+            if not directories:
+                await stop.wait()
+                return
+            try:
+                async for _ in awatch(
+                    *directories,
+                    watch_filter=None,
+                    debounce=SETTLE_MAX_MS,
+                    step=SETTLE_MS,
+                    stop_event=stop,
+                    rust_timeout=POLL_MS,
+                    yield_on_timeout=True,
+                    recursive=False,
+                    raise_interrupt=False,
+                ):
+                    if self._changed():
+                        await self.reload()
+                    if self._directories() != directories:
+                        break
+            except (OSError, RuntimeError) as error:
+                # a directory went away meanwhile, or the kernel's watches are used up: look at the paths ourselves
+                _log.warning("cannot watch the configuration (%s); it is compared every 2 s", type(error).__name__)
+                await self._compare_once_later(stop)
+
+    async def _compare_once_later(self, stop: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(POLL_MS / 1000):
+                await stop.wait()
+        except TimeoutError:
+            if self._changed():
+                await self.reload()
+
+    def _read(self) -> tuple[Policy, tuple[Mistake, ...]]:
+        stamps: dict[Path, Stamp] = {}
+        try:
+            parsed = load(self.path, self._environ, stamps)
+        finally:
+            self._stamps = stamps
+        return parsed.policy, parsed.advice
+
+    def _put_in_force(self, policy: Policy) -> None:
+        self._policy = policy
+        self.loads += 1
+        self.last_error = None
+        self.loaded_at = self._now()
+
+    def _changed(self) -> bool:
+        return any(stamp(path) != then for path, then in self._stamps.items())
+
+    def _directories(self) -> list[Path]:
+        """What to watch: each directory that was listed, and that of each file, as far as they exist."""
+        found = {path if path.is_dir() else path.parent for path in self._stamps}
+        found |= {path.resolve().parent for path in self._stamps if path.is_symlink()}
+        return sorted(place for place in found if place.is_dir())

@@ -1,0 +1,363 @@
+"""The shape of the YAML, as pydantic models: what may be written where, and of what type. What it means is decided in
+parse, services and limits; the JSON Schema (`headgate config schema`) is generated from here.
+
+The catalogue's files and the operator's `services:` share one form: an operator can write a whole service, and a
+catalogue file can be copied into `services:` and changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from . import spellings
+from .policy import METERS, BodyFormat, ErrorShape, Mode
+
+MAX_AMOUNT = 2**53  # the gate's Lua counts in doubles (limiter 4.3)
+
+
+def _read_by(reader: Callable[[str], Any]) -> Callable[[object], Any]:
+    def read(value: object) -> Any:
+        if not isinstance(value, str):
+            raise PydanticCustomError("spelling", "must be text")
+        try:
+            return reader(value)
+        except ValueError as error:
+            raise PydanticCustomError("spelling", "{problem}", {"problem": str(error)}) from None
+
+    return read
+
+
+def _window(value: object) -> int:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not 0 < value <= 31_536_000:
+            raise PydanticCustomError("spelling", "must be between 1ms and a year")
+        return max(1, round(value * 1000))
+    if not isinstance(value, str):
+        raise PydanticCustomError("spelling", "must be a number of seconds, or a duration such as 500ms, 60s, 5m or 1h")
+    read: int = _read_by(spellings.duration)(value)
+    if read < 1:
+        raise PydanticCustomError("spelling", "must be between 1ms and a year")
+    return read
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+_DURATION_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s?(ms|s|m|h|d)$"}
+_WORDS_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_TEXT_SCHEMA: dict[str, Any] = {"type": "string"}
+
+Duration = Annotated[int, BeforeValidator(_read_by(spellings.duration)), WithJsonSchema(_DURATION_SCHEMA)]
+Window = Annotated[
+    int,
+    BeforeValidator(_window),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _DURATION_SCHEMA]}),
+]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Words = Annotated[list[Text], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+HostPattern = Annotated[str, AfterValidator(_read_by(spellings.host_pattern))]
+Hosts = Annotated[list[HostPattern], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)]
+Path = Annotated[str, AfterValidator(_read_by(spellings.endpoint_path))]
+Amount = Annotated[float, Field(ge=0, lt=MAX_AMOUNT, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, lt=MAX_AMOUNT, allow_inf_nan=False)]
+Meter = Literal["requests", "tokens", "input_tokens", "output_tokens", "audio_seconds", "images", "units", "usd"]
+Scope = Literal["key", "group", "model", "user", "client", "endpoint"]
+
+
+class Form(BaseModel):
+    """A mapping of the YAML: unknown keys are mistakes, and no type is guessed from another."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _exactly_one(form: Form, names: tuple[str, ...]) -> None:
+    given = [name for name in names if name in form.model_fields_set]
+    if len(given) != 1:
+        words = ", ".join(names[:-1]) + " or " + names[-1]
+        raise PydanticCustomError("one_of", "needs exactly one of {words}", {"words": words})
+
+
+class LimitForm(Form):
+    """An amount of one meter per window, calls in flight (`concurrent`), or a bucket (`capacity`, `refillRate`)."""
+
+    requests: Amount | None = None
+    tokens: Amount | None = None
+    input_tokens: Amount | None = None
+    output_tokens: Amount | None = None
+    audio_seconds: Amount | None = None
+    images: Amount | None = None
+    units: Amount | None = None
+    usd: Amount | None = None
+    concurrent: Annotated[int, Field(ge=0, lt=MAX_AMOUNT)] | None = None
+    capacity: Amount | None = None
+    refill_rate: Positive | None = Field(None, alias="refillRate")
+    """Per second."""
+    meter: Meter | None = None
+    """What `capacity` is an amount of; `requests` unless said otherwise."""
+    window: Window | None = None
+    per: Annotated[list[Scope], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)] = ["group"]
+    models: Words | None = None
+    """Shell-style patterns of model names; `!pattern` excludes; `others`: those no other limit of this meter names."""
+    burst: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> LimitForm:
+        _exactly_one(self, (*METERS, "concurrent", "capacity"))
+        given = self.model_fields_set
+        if self.capacity is not None:
+            if self.refill_rate is None:
+                raise PydanticCustomError("pair", "capacity needs refillRate (units per second)")
+            if "window" in given:
+                raise PydanticCustomError("pair", "capacity and window exclude each other")
+            if self.capacity / self.refill_rate > 31_536_000 or self.capacity == 0:
+                raise PydanticCustomError(
+                    "pair", "capacity / refillRate must be more than nothing and less than a year"
+                )
+        elif self.refill_rate is not None or self.meter is not None:
+            raise PydanticCustomError("pair", "refillRate and meter belong to capacity")
+        elif self.concurrent is not None:
+            if "window" in given or "burst" in given:
+                raise PydanticCustomError("pair", "concurrent counts calls in flight: it has no window and no burst")
+        elif self.window is None:
+            raise PydanticCustomError("pair", "needs a window (seconds, or a duration such as 60s)")
+        return self
+
+
+class PlaceForm(Form):
+    """A header (after a prefix such as `Bearer `) or a query parameter."""
+
+    header: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
+    query: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
+    prefix: str = ""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> PlaceForm:
+        _exactly_one(self, ("header", "query"))
+        return self
+
+
+class CredentialForm(Form):
+    """Where ours is written, and where else a client may have put one."""
+
+    write: PlaceForm
+    read: list[PlaceForm] = []
+
+
+class EndpointForm(Form):
+    """A method and path that say how calls are metered. Under a known endpoint's name: what is to differ."""
+
+    path: Path | None = None
+    methods: Annotated[
+        list[Annotated[str, StringConstraints(pattern=r"^[A-Z]{1,20}$")]],
+        BeforeValidator(_one_or_more),
+        WithJsonSchema(_WORDS_SCHEMA),
+    ] = []
+    body: BodyFormat = "none"
+    costs: dict[Meter, Amount] = {"requests": 1.0}
+    limits: list[LimitForm] = []
+    service_limits: bool = True
+
+
+class PartForm(Form):
+    """Endpoints that share limits under a name of their own."""
+
+    endpoints: Words
+    limits: list[LimitForm] = []
+
+
+class KeySource(Form):
+    """Where a pool's keys stand: a variable or a file (separated by commas or lines), a directory (one file a key)."""
+
+    env: Text | None = None
+    file: Text | None = None
+    dir: Text | None = None
+    group: Name = "default"
+    reserve_for: Words = []
+
+    @model_validator(mode="after")
+    def _one_source(self) -> KeySource:
+        _exactly_one(self, ("env", "file", "dir"))
+        return self
+
+
+class KeyForm(Form):
+    """One key, with its name and the group whose limits it draws on."""
+
+    name: Name
+    env: Text | None = None
+    file: Text | None = None
+    group: Name = "default"
+    reserve_for: Words = []
+
+    @model_validator(mode="after")
+    def _one_source(self) -> KeyForm:
+        _exactly_one(self, ("env", "file"))
+        return self
+
+
+def _shape(value: object) -> str:
+    return "list" if isinstance(value, list) else "text" if isinstance(value, str) else "mapping"
+
+
+Keys = Annotated[
+    Annotated[Literal["caller"], Tag("text")]
+    | Annotated[KeySource, Tag("mapping")]
+    | Annotated[Annotated[list[KeyForm], Field(min_length=1)], Tag("list")],
+    Discriminator(_shape),
+]
+
+
+class HoldForm(Form):
+    """How long a call may wait for room, and how many may."""
+
+    max_wait: Duration = 60_000  # design 4.3
+    max_queue: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000  # design 4.3
+
+
+class BackoffForm(Form):
+    """Milliseconds, as in the earlier system's files (design 4.3)."""
+
+    type: Literal["exponential", "linear", "adaptive"]
+    initial_delay: Annotated[int, Field(alias="initialDelay", ge=1, le=86_400_000)] = 1000
+    max_delay: Annotated[int, Field(alias="maxDelay", ge=1, le=86_400_000)] = 60_000
+    multiplier: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] = 2.0
+
+
+class ServiceForm(Form):
+    """A service of the catalogue, or what an operator changes of it."""
+
+    hosts: Hosts = []
+    aliases: Annotated[list[Name], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)] = []
+    parts: dict[Name, PartForm] = {}
+    """Other names for some endpoints, under which limits they share can be written (`whisper`)."""
+    credential: CredentialForm | None = None
+    key_env: Words = []
+    """Variables that usually hold the key; the first is what the service's SDKs read."""
+    pool_env: Words = []
+    """Where a pool is looked for when `keys` says nothing: the first variable that is set. Unless given: key_env."""
+    base_url_env: Words = []
+    base_path: Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._-]+)*$")] = ""
+    shape: ErrorShape = "plain"
+    dialect: Name = "generic"
+    llm: bool = False
+    token_margin: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 1.0
+    endpoints: dict[Name, EndpointForm] = {}
+    limits: list[LimitForm] = []
+    algorithm: Literal["sliding_window", "token_bucket"] = "sliding_window"
+    keys: Keys | None = None
+    hold: HoldForm = HoldForm()
+    jitter: Duration = 500  # limiter 4.1
+    backoff: BackoffForm = BackoffForm(type="exponential")
+    mode: Mode = "enforce"
+    cost_mapping: dict[Text, Amount] = Field({}, alias="costMapping")
+    upstream: Annotated[Any, BeforeValidator(_read_by(spellings.origin)), WithJsonSchema(_TEXT_SCHEMA)] = None
+    connect_to: Annotated[Any, BeforeValidator(_read_by(spellings.address)), WithJsonSchema(_TEXT_SCHEMA)] = None
+    upstream_ca: Text | None = None
+
+
+class TokenForm(Form):
+    """A client in the list: its token from a variable or file, or the SHA-256 of it."""
+
+    name: Name
+    env: Text | None = None
+    file: Text | None = None
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    user: Text | None = None
+    tier: Text | None = None
+    may_set: Annotated[
+        list[Literal["user", "tier", "priority"]], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)
+    ] = []
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TokenForm:
+        _exactly_one(self, ("env", "file", "sha256"))
+        return self
+
+
+class TokenFileForm(Form):
+    """A client's own file in `tokens: {dir}`; the file's name is the client's."""
+
+    token: Text | None = None
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    user: Text | None = None
+    tier: Text | None = None
+    may_set: Annotated[list[Literal["user", "tier", "priority"]], BeforeValidator(_one_or_more)] = []
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TokenFileForm:
+        _exactly_one(self, ("token", "sha256"))
+        return self
+
+
+class TokenDirForm(Form):
+    """One file a client."""
+
+    dir: Text
+
+
+class ClientsForm(Form):
+    """Who may call (design 4.1)."""
+
+    anonymous: Literal["loopback", "everyone", "nobody"] = "loopback"
+    tokens: (
+        Annotated[
+            Annotated[TokenDirForm, Tag("mapping")] | Annotated[list[TokenForm], Tag("list")],
+            Discriminator(lambda value: "list" if isinstance(value, list) else "mapping"),
+        ]
+        | None
+    ) = None
+
+
+class TierForm(Form):
+    """A class of users and its share."""
+
+    weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+
+
+class LogForm(Form):
+    """How lines are written; auto: for people on a terminal, JSON elsewhere."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class RangeForm(Form):
+    """An inside address range that may be dialled, on one port."""
+
+    range: Text
+    port: Annotated[int, Field(ge=1, le=65535)]
+
+
+class EgressForm(Form):
+    """What may be reached outside the catalogue."""
+
+    allow: Words | None = None
+    ports: list[Annotated[int, Field(ge=1, le=65535)]] = [80, 443]
+    addresses: list[RangeForm] = []
+
+
+class FileForm(Form):
+    """The operator's file."""
+
+    store: Annotated[str, AfterValidator(_read_by(spellings.store))] | None = None
+    clients: ClientsForm = ClientsForm()
+    tiers: dict[Name, TierForm] = {}
+    services: dict[Text, ServiceForm] = {}
+    log: LogForm = LogForm()
+    egress: EgressForm = EgressForm()
