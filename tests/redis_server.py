@@ -77,8 +77,8 @@ def redis_server(*options: str) -> Iterator[RedisServer]:
     """A running server until the block ends."""
     with tempfile.TemporaryDirectory(prefix="headgate-redis-") as directory:
         server = RedisServer(Path(directory), *options)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.kill()
