@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from rules.policy import Service
+from rules.policy import PLACEHOLDER, Service
 
 Mode = Literal["base-url", "proxy"]
 Shell = Literal["sh", "fish", "json", "dotenv"]
 MODES: tuple[Mode, ...] = ("base-url", "proxy")
 SHELLS: tuple[Shell, ...] = ("sh", "fish", "json", "dotenv")
 
-# SDKs refuse to start without a key; ours is written in its place. It is never a key of a pool.
-PLACEHOLDER = "headgate"
 # The mark of `headgate run` in its child: a nested `run` passes its command through.
 ACTIVE = "HEADGATE_ACTIVE"
 
@@ -169,13 +167,11 @@ def _dotenv(name: str, value: str) -> str:
 
 def _key_variables(service: Service, entrance: Entrance, environ: Mapping[str, str]) -> dict[str, str]:
     """A key for the SDK to start with: a client token, else the worker's own, else the placeholder."""
-    # Services without an SDK variable need none. Of several names the last is the SDK's own (Service.key_env).
-    if not service.base_url_env or not service.key_env:
+    if not service.base_url_env:  # no SDK that we know
         return {}
-    name = service.key_env[-1]
-    if entrance.token is None and environ.get(name):
-        return {}
-    return {name: entrance.token or PLACEHOLDER}
+    if entrance.token is not None:
+        return dict.fromkeys(service.key_env, entrance.token)
+    return {name: PLACEHOLDER for name in service.key_env if not environ.get(name)}
 
 
 def _no_proxy(entrance: Entrance, environ: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from .forms import KeyForm, KeySource
 from .ground import Ground, Loc
-from .policy import Key
+from .policy import PLACEHOLDER, Key
 from .sources import Sources, SourceUnreadable, variable
 from .spellings import is_name
 
@@ -47,9 +47,9 @@ def pool_of(keys: KeySource | Sequence[KeyForm], sources: Sources, ground: Groun
 
 
 def pool_of_variables(names: Sequence[str], sources: Sources, ground: Ground, loc: Loc) -> tuple[Key, ...]:
-    """The keys of the first variable that is set, and is not empty; none when there is no such variable."""
+    """The keys of the first variable that is set, but not to nothing or to our placeholder; none when there is none."""
     for name in names:
-        if sources.environ.get(name, "").strip():
+        if sources.environ.get(name, "").strip() not in ("", PLACEHOLDER):
             return pool_of(KeySource(env=name), sources, ground, loc)
     return ()
 
@@ -90,6 +90,9 @@ def _of_variable(name: str, sources: Sources, ground: Ground, loc: Loc) -> list[
     text = sources.environ.get(name)
     if text is None:
         ground.wrong(loc, f"environment variable {variable(name)} is not set")
+        return []
+    if text.strip() == PLACEHOLDER:
+        ground.wrong(loc, f"environment variable {variable(name)} holds the placeholder of `headgate env`, no key")
         return []
     found = _listed(text)
     if not found:

@@ -15,6 +15,9 @@ from typing import Literal
 METERS = ("requests", "tokens", "input_tokens", "output_tokens", "audio_seconds", "images", "units", "usd")
 SCOPES = ("key", "group", "model", "user", "client", "endpoint")
 
+# What `headgate env` writes into an SDK's key variable, so that the SDK starts: never the key of a pool.
+PLACEHOLDER = "headgate"
+
 Kind = Literal["window", "concurrent"]
 Mode = Literal["enforce", "observe", "off"]
 BodyFormat = Literal["none", "chat_completions", "responses", "completions", "embeddings", "messages"]
@@ -169,7 +172,7 @@ class Service:
     upstream_ca: str | None = None
     """PEM text of extra roots for this service."""
     key_env: tuple[str, ...] = ()
-    """Variables that usually hold the key: the first that is set is read; the last is the SDK's own."""
+    """Variables that usually hold the key."""
     base_url_env: tuple[str, ...] = ()
     """Variables of SDKs that hold the base URL, for `headgate env`."""
     base_path: str = ""

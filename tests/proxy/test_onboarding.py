@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from proxy.onboarding import (
-    PLACEHOLDER,
     REPLACING,
     Trust,
     base_url_variables,
@@ -20,7 +19,7 @@ from proxy.onboarding import (
     render,
     variables,
 )
-from rules.policy import Backoff, Credential, CredentialPlace, Hold, Service
+from rules.policy import PLACEHOLDER, Backoff, Credential, CredentialPlace, Hold, Service
 
 HERE = parse_entrance("http://127.0.0.1:8080")
 TRUST = Trust(ca=Path("/s/ca.pem"), bundle=Path("/s/b.pem"), truststore=Path("/s/b.p12"), password="changeit")
@@ -45,7 +44,7 @@ def service(name: str, *, key: tuple[str, ...], base: tuple[str, ...] = (), path
 
 
 SERVICES = [
-    service("openai", key=("ML_OPENAI_API_KEY", "OPENAI_API_KEY"), base=("OPENAI_BASE_URL",), path="/v1"),
+    service("openai", key=("OPENAI_API_KEY",), base=("OPENAI_BASE_URL",), path="/v1"),
     service("anthropic", key=("ANTHROPIC_API_KEY",), base=("ANTHROPIC_BASE_URL",)),
     service("reddit", key=("REDDIT_TOKEN",)),
 ]
@@ -66,12 +65,6 @@ def test_the_workers_own_key_stays() -> None:
     found = base_url_variables(SERVICES, HERE, {"OPENAI_API_KEY": "sk-own", "ANTHROPIC_API_KEY": ""})
     assert "OPENAI_API_KEY" not in found
     assert found["ANTHROPIC_API_KEY"] == PLACEHOLDER
-
-
-def test_only_the_variable_of_the_sdk_is_set() -> None:
-    """Of several variables a pool may be read from, the SDK's own, the last, gets the placeholder."""
-    assert "ML_OPENAI_API_KEY" not in base_url_variables(SERVICES, HERE, {})
-    assert base_url_variables(SERVICES, HERE, {"ML_OPENAI_API_KEY": "sk-pool"})["OPENAI_API_KEY"] == PLACEHOLDER
 
 
 def test_a_client_token_is_the_key_the_sdk_sends() -> None:
