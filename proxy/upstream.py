@@ -237,8 +237,9 @@ class Upstream:
                 wire.request_sent = True
             else:
                 wire.write(head)
-                pieces = _slices(body) if isinstance(body, bytes) else body
-                coroutine = self._write_body(wire, pieces, None if chunked else length)
+                if isinstance(body, bytes):
+                    length, body = len(body), _slices(body)
+                coroutine = self._write_body(wire, body, length)
                 writer = spawn(coroutine, name="request body")
             wire.arm(self._timeouts.first_byte_s)
             message, payload = await wire.answer()
