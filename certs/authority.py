@@ -63,10 +63,11 @@ class Authority:
         and certificate of different pairs, not a CA, expired or not yet valid, directory not writable.
         """
         certificate_path, key_path = directory / CERTIFICATE, directory / KEY
-        if not certificate_path.exists() and not key_path.exists():
+        # os.path.exists, for it says no where Path.exists raises: a directory that cannot be entered.
+        if not os.path.exists(certificate_path) and not os.path.exists(key_path):
             _make(directory, now, permitted)
         for path in (certificate_path, key_path):
-            if not path.exists():
+            if not os.path.exists(path):
                 raise CertificateProblem(
                     f"{path} is missing, its counterpart in {path.parent} is there. Restore it. {_renewal(path)}"
                 )
@@ -164,7 +165,7 @@ def _make(directory: Path, now: datetime, permitted: Sequence[str] | None) -> No
         os.rename(fresh, place)
         _sync(directory)
     except OSError as error:
-        if not (directory / KEY).exists():
+        if not os.path.exists(directory / KEY):
             raise _unwritable(place, error) from None
     finally:
         with suppress(FileNotFoundError):

@@ -1,19 +1,22 @@
 """All I/O: sockets, Redis, files, clock, signals. The rooms, in the order a call meets them:
 
-    cli/          one small file per verb; imports the heavy parts only when the verb needs them
-    settings      flags and environment -> one frozen Settings; the only reader of the environment
-    app           builds every object once, wires, starts, drains on SIGTERM
-    listener      the front door: reverse, forward and decrypted calls become a Call; strict about the head
-    tunnel        CONNECT: intercept with our CA, relay blindly, or deny; never decides which
-    clients       who is calling: token -> client, user, tier
-    exchange      the one straight line of a call
-    gate          the gate's actor: inbox, group commit, futures, timers; fails over between the hosts
-    redis_host    runs the gate's script on Redis; the only importer of redis
-    upstream      connection pool, sends a call, streams the reply; the only translator of client-library errors
-    addresses     which addresses may be dialled, checked on the address that is dialled
-    stream        relays bytes past the taps that find usage
-    headers       hop-by-hop, Via, control headers: functions on header lists
-    reload        watches config and secrets, swaps the policy whole; a bad file changes nothing
-    admin/        health, metrics, status: its own port, its own server
-    metrics, log, errors, tasks
+cli/          one small file per verb; imports the heavy parts only when the verb needs them
+settings      flags and environment -> one frozen Settings; the only reader of the environment
+app           builds every object once, wires, starts, drains on SIGTERM
+listener      the front door: reverse, forward and decrypted calls become a Call; strict about the head
+tunnel        CONNECT: intercept with our CA, relay blindly, or deny; never decides which
+clients       who is calling: token -> client, user, tier
+exchange      the one straight line of a call
+gate          the gate's actor: inbox, group commit, futures, timers; fails over between the hosts
+redis_host    runs the gate's script on Redis; the only importer of redis
+upstream      connection pool, sends a call, streams the reply; the only translator of client-library errors
+addresses     which addresses may be dialled, checked on the address that is dialled
+stream        relays bytes past the taps that find usage
+headers       hop-by-hop, Via, control headers: functions on header lists
+reload        watches config and secrets, swaps the policy whole; a bad file changes nothing
+admin/        health, metrics, status: its own port, its own server
+metrics, log, errors, tasks
+onboarding    what a worker sets so that its calls come here;  trust: the files that make it trust our leaves
+child         a command in the foreground, for `headgate run`;  companion: a private Headgate for it
+probe         asking a Headgate from outside: is it one, is it ready
 """

@@ -7,6 +7,7 @@ running never sees its bundle change.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -33,8 +34,8 @@ def prepare(state_dir: Path, environ: Mapping[str, str], *, now: datetime, ca: P
     combined = bundle(pem, [file for file in told if place not in file.parents])
     stem = hashlib.sha256(combined).hexdigest()[:16]
     trust = Trust(ca=path.absolute(), bundle=place / f"{stem}.pem", truststore=place / f"{stem}.p12", password=PASSWORD)
-    if not trust.bundle.exists():
+    if not os.path.exists(trust.bundle):
         write_public(trust.bundle, combined)
-    if not trust.truststore.exists():
+    if not os.path.exists(trust.truststore):
         write_public(trust.truststore, java_truststore(pem_blocks(combined)))
     return trust

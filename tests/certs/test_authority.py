@@ -185,6 +185,8 @@ def test_a_directory_that_cannot_be_written_is_named_with_the_flag(tmp_path: Pat
     (tmp_path / "file").write_text("")
     with pytest.raises(CertificateProblem, match=rf"cannot write {tmp_path / 'file'}.*--state-dir"):
         Authority.open(tmp_path / "file", now=NOW)
+    with pytest.raises(CertificateProblem, match=r"cannot write .*: File name too long"):
+        Authority.open(tmp_path / ("a" * 300), now=NOW)
     (tmp_path / "ca").mkdir()
     (tmp_path / "ca" / "other").write_text("")
     with pytest.raises(CertificateProblem, match=rf"cannot write {tmp_path / 'ca'}: Directory not empty"):
