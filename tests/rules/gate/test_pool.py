@@ -131,3 +131,44 @@ def test_room_made_on_one_key_wakes_the_pool(a: Replica) -> None:
     assert grants(a.arrive(call(keys=keys))) == []
     reply = a.tick(gauge(charge(limit, scope="y"), 0))
     assert [(g.n, g.candidate) for g in reply.granted] == [(3, 1)]
+
+
+def test_the_second_of_a_pools_line_goes_on_another_key_while_the_first_waits(a: Replica, clock: Clock) -> None:
+    """The first holds the key that fits it; when the other key gets room the second goes there, and the first stays."""
+    large, small = window(100, ms=5000, name="large"), window(100, ms=1000, name="small")
+    keys = [key("x", charge(large, 60, "x")), key("y", charge(small, 60, "y"))]
+    for _ in range(2):
+        a.arrive(call(keys=keys))
+    clock.now += 100
+    first = call(keys=[key("x", charge(large, 60, "x")), key("y", charge(small, 60, "y"))])
+    assert grants(a.arrive(first)) == []
+    assert grants(a.arrive(first)) == []
+    reply = a.tick()
+    assert reply.next_ms == 1000
+    clock.now += 1000
+    assert [(g.n, g.candidate) for g in a.tick().granted] == [(3, 1)]
+    reply = a.tick()
+    assert reply.next_ms == 1100
+    clock.now += 1100
+    assert [(g.n, g.candidate) for g in a.tick().granted] == [(4, 1)]
+
+
+def test_several_calls_of_a_pools_line_each_hold_a_key(a: Replica) -> None:
+    """Three keys full of calls in flight, three waiting: whichever lands, the oldest that can use its key goes."""
+    limit = flying(1)
+    keys = [key(name, charge(limit, scope=name)) for name in "xyz"]
+    for _ in range(6):
+        a.arrive(call(keys=keys))
+    for freed, served in (("z", 4), ("x", 5), ("y", 6)):
+        reply = a.tick(gauge(charge(limit, scope=freed), 0))
+        assert [(g.n, g.candidate) for g in reply.granted] == [(served, "xyz".index(freed))]
+
+
+def test_a_call_that_moves_from_a_limit_to_the_pool_is_woken_there(a: Replica, clock: Clock) -> None:
+    """It waited for a window, then finds its key busy, and goes when the key's call lands."""
+    shared, own = window(1, name="shared"), flying(1, name="own")
+    a.arrive(call(charge(shared), keys=[key("k", charge(own))]))
+    assert grants(a.arrive(call(charge(shared), keys=[key("k", charge(own))]))) == []
+    clock.now += 1100
+    assert grants(a.tick()) == []
+    assert grants(a.tick(gauge(charge(own), 0))) == [2]

@@ -139,6 +139,21 @@ def test_a_silent_replica_loses_its_waiting_calls(a: Replica, b: Replica, clock:
     assert a.tick().status == wire.RESYNC
 
 
+def test_silent_replicas_are_reaped_one_per_tick(host: Host, a: Replica, clock: Clock) -> None:
+    """Two of them give back their places in two ticks."""
+    limit = flying(2)
+    for name in ("x", "y"):
+        Replica(host, clock, name).arrive(call(charge(limit), wait=0))
+    for _ in range(9):
+        clock.now += 1000
+        a.tick()
+    assert not grants(a.arrive(call(charge(limit), wait=0)))
+    clock.now += 1000
+    assert grants(a.arrive(call(charge(limit), wait=0)))
+    assert grants(a.arrive(call(charge(limit), wait=0)))
+    assert a.tick().replicas == 1
+
+
 def test_services_share_nothing(host: Host, clock: Clock) -> None:
     """The same bucket name in two services is two buckets."""
     s, t = Replica(host, clock, service="s"), Replica(host, clock, service="t")
