@@ -1,0 +1,210 @@
+"""The request bodies of the five metered formats: what their parts add to the input, what bounds their output.
+
+Law: each function counts the input into the counter and returns the bound on output tokens, or None when the body gives
+none. It raises Uncountable when the part that carries the input has a type no upstream takes, and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .content import count_content
+from .tokens import Counter, Uncountable
+from .tools import count_schema, count_tools
+
+Document = dict[str, Any]
+
+# provider-facts 2.2: verified to the token by the OpenAI cookbook.
+_MESSAGE = 3
+_NAME = 1
+_PRIMER = 3
+_CALL = 3
+_ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
+"""Each is one token in both encodings; a test holds that."""
+_COMPLETION_DEFAULT = 16
+"""`max_tokens` of completions when absent (provider-facts 2.3)."""
+_AMOUNT = 2**40
+"""Largest number believed in a body: above every limit, and far below the gate's 2^53 after scaling."""
+
+# Hidden system prompt of Claude when any tool is present: (auto or none, any or tool), provider-facts 2.8.
+_CLAUDE_TOOLS: tuple[tuple[tuple[str, ...], tuple[int, int]], ...] = (
+    (("claude-opus-5",), (286, 406)),
+    (("claude-opus-4-8",), (290, 410)),
+    (("claude-sonnet-5",), (354, 474)),
+    (("claude-opus-4-6", "claude-sonnet-4-6"), (497, 589)),
+    (("claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"), (496, 588)),
+)
+_CLAUDE_TOOLS_MOST = (675, 804)
+"""Opus 4.7, the largest listed: for models not listed."""
+
+
+def amount(value: object) -> int | None:
+    """A count in a body: a whole number from 0 up; anything else is as if absent."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if value >= 0:  # NaN is not
+        return int(min(value, _AMOUNT))
+    return None
+
+
+def chat_completions(document: Document, counter: Counter, base: str) -> int | None:
+    """`max_completion_tokens` or the older `max_tokens`, times `n` (provider-facts 2.3)."""
+    messages = document.get("messages")
+    if not isinstance(messages, list):
+        raise Uncountable
+    counter.add(_PRIMER)
+    for message in messages:
+        if isinstance(message, dict):
+            _chat_message(message, counter, base)
+    opening = _function_opening(base)
+    count_tools(document.get("tools"), counter, opening=opening)
+    count_tools(document.get("functions"), counter, opening=opening)
+    count_schema(document.get("response_format"), counter)
+    return _times(_largest(document, "max_completion_tokens", "max_tokens"), _largest(document, "n"))
+
+
+def _chat_message(message: Document, counter: Counter, base: str) -> None:
+    _opening(message, counter)
+    count_content(message.get("content"), counter, base)
+    if len(message) == 2:  # role and content, nearly always
+        return
+    if "name" in message:
+        counter.add(_NAME)
+        counter.text(message["name"])
+    counter.text(message.get("refusal"))
+    counter.text(message.get("reasoning_content"))
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        _function_call(call.get("function") if isinstance(call, dict) else None, counter)
+    _function_call(message.get("function_call"), counter)
+
+
+def _opening(message: Document, counter: Counter) -> None:
+    role = message.get("role")
+    if isinstance(role, str) and role in _ROLES:
+        counter.add(_MESSAGE + 1)
+    else:
+        counter.add(_MESSAGE)
+        counter.text(role)
+
+
+def _function_call(call: object, counter: Counter) -> None:
+    if isinstance(call, dict):
+        counter.add(_CALL)
+        counter.text(call.get("name"))
+        counter.text(call.get("arguments"))
+
+
+def _function_opening(base: str) -> int:
+    """10 for the gpt-4 and gpt-3.5 families, 7 for gpt-4o and later (provider-facts 2.2)."""
+    older = base == "gpt-4" or base.startswith(("gpt-4-", "gpt-3.5", "gpt-35"))
+    return 10 if older else 7
+
+
+def responses(document: Document, counter: Counter, base: str) -> int | None:
+    """`max_output_tokens` (provider-facts 2.4). What a previous response or a template brings is not in the body."""
+    given = document.get("input")
+    counter.add(_PRIMER)
+    counter.text(document.get("instructions"))
+    if isinstance(given, str):
+        counter.add(_MESSAGE + 1)
+        counter.text(given)
+    elif isinstance(given, list):
+        for item in given:
+            if isinstance(item, dict):
+                _response_item(item, counter, base)
+    elif given is not None:
+        raise Uncountable
+    count_tools(document.get("tools"), counter, opening=_function_opening(base))
+    text = document.get("text")
+    if isinstance(text, dict):
+        count_schema(text.get("format"), counter)
+    return _largest(document, "max_output_tokens")
+
+
+def _response_item(item: Document, counter: Counter, base: str) -> None:
+    if "role" in item:
+        _opening(item, counter)
+    else:
+        counter.add(_MESSAGE)
+    count_content(item.get("content"), counter, base)
+    counter.text(item.get("name"))
+    counter.text(item.get("arguments"))
+    count_content(item.get("output"), counter, base)
+    count_content(item.get("summary"), counter, base)
+    sealed = item.get("encrypted_content")
+    if isinstance(sealed, str):
+        # Base64 of what cannot be read: its bytes, four to a token.
+        counter.add(-(-len(sealed) * 3 // 16))
+
+
+def completions(document: Document, counter: Counter, base: str) -> int | None:
+    """`max_tokens` (16 when absent) for each prompt, times the larger of `n` and `best_of` (provider-facts 2.3)."""
+    del base
+    prompts = _count_inputs(document.get("prompt"), counter)
+    counter.text(document.get("suffix"))
+    bound = _largest(document, "max_tokens")
+    bound = _COMPLETION_DEFAULT if bound is None else bound
+    return min(prompts * (_times(bound, _largest(document, "n", "best_of")) or 0), _AMOUNT)
+
+
+def embeddings(document: Document, counter: Counter, base: str) -> int | None:
+    """No output is counted (provider-facts 2.6)."""
+    del base
+    _count_inputs(document.get("input"), counter)
+    return 0
+
+
+def _count_inputs(given: object, counter: Counter) -> int:
+    """Count a text, texts, one input as token numbers, or several of those; returns how many inputs (2.6)."""
+    if isinstance(given, str):
+        counter.text(given)
+        return 1
+    if not isinstance(given, list):
+        raise Uncountable
+    inputs = numbers = 0
+    for one in given:
+        if isinstance(one, str):
+            inputs += 1
+            counter.text(one)
+        elif isinstance(one, list):
+            inputs += 1
+            counter.add(len(one))
+        else:
+            numbers += 1
+    counter.add(numbers)
+    return inputs + (1 if numbers else 0)
+
+
+def messages(document: Document, counter: Counter, base: str) -> int | None:
+    """Anthropic's `max_tokens`. Overheads are not published: those of chat completions stand in."""
+    turns = document.get("messages")
+    if not isinstance(turns, list):
+        raise Uncountable
+    counter.add(_PRIMER)
+    count_content(document.get("system"), counter, base)
+    for turn in turns:
+        if isinstance(turn, dict):
+            _opening(turn, counter)
+            count_content(turn.get("content"), counter, base)
+    tools = document.get("tools")
+    if isinstance(tools, list) and tools:
+        _claude_tools(tools, document.get("tool_choice"), counter, base)
+    return _largest(document, "max_tokens")
+
+
+def _claude_tools(tools: list[object], choice: object, counter: Counter, base: str) -> None:
+    listed = (hidden for prefixes, hidden in _CLAUDE_TOOLS if base.startswith(prefixes))
+    hidden = next(listed, _CLAUDE_TOOLS_MOST)
+    forced = isinstance(choice, dict) and choice.get("type") in ("any", "tool")
+    counter.add(hidden[1] if forced else hidden[0])
+    for tool in tools:
+        counter.json(tool)
+
+
+def _largest(document: Document, *fields: str) -> int | None:
+    return max((found for field in fields if (found := amount(document.get(field))) is not None), default=None)
+
+
+def _times(bound: int | None, choices: int | None) -> int | None:
+    return None if bound is None else min(bound * max(1, choices or 1), _AMOUNT)

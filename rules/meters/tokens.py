@@ -1,0 +1,93 @@
+"""Text to a number of tokens, and which encoding a model uses.
+
+Law: a count never fails, whatever the text, and never keeps it. Text is encoded as ordinary text (a special token in it
+is just characters) and in pieces, because tiktoken panics on one run of about a million spaces with an exception that
+`except Exception` does not catch (provider-facts 2.1). Encoding releases the GIL.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from . import vocabulary
+
+PIECE = 100_000
+"""Characters encoded at once: a tenth of the run that makes tiktoken panic (provider-facts 2.1)."""
+EXACT = 4_194_304
+"""Characters counted exactly; the rest at 4 a token. The largest context on sale, 1.05M tokens (provider-facts 5.1),
+holds about that many, so whatever is longer is refused by the upstream anyway."""
+CHARACTERS_PER_TOKEN = 4
+"""Rule of thumb of the public tools for English (provider-facts 2.8)."""
+
+# provider-facts 2.1, and gpt-6 whose encoding is not published: taken to be that of gpt-5. Claude has no public
+# tokenizer; the facts (2.8) state its counts as a multiple of o200k, which is the caller's margin.
+_O200K = (
+    *("gpt-4o", "chatgpt-4o-", "gpt-4.1", "gpt-4.5-", "gpt-5", "gpt-6", "gpt-oss-"),
+    *("o1", "o3", "o4-mini", "claude-"),
+)
+_CL100K = (
+    *("gpt-4-", "gpt-3.5-turbo", "gpt-35-turbo", "davinci-002", "babbage-002"),
+    *("text-embedding-ada-002", "text-embedding-3-small", "text-embedding-3-large"),
+)
+
+
+class Uncountable(Exception):
+    """The value has a shape that no upstream takes; its bytes are counted instead."""
+
+
+def base_model(model: str) -> str:
+    """The name that decides how a model counts: `ft:gpt-4.1-mini:org::id` -> `gpt-4.1-mini`, `openai/gpt-5` -> `gpt-5`.
+
+    A fine-tuned name must be resolved first: tiktoken's own table takes `ft:gpt-4.1-mini` for gpt-4 (facts 2.1).
+    A vendor before a slash is how OpenRouter writes names.
+    """
+    if model.startswith("ft:"):
+        model = model.split(":", 2)[1]
+    return model.rpartition("/")[2]
+
+
+def encoding_name(base: str) -> tuple[str, bool]:
+    """(encoding, known) of a base model; an unknown one is counted with o200k_base (provider-facts 3.3)."""
+    if base.startswith(_O200K):
+        return "o200k_base", True
+    if base == "gpt-4" or base.startswith(_CL100K):
+        return "cl100k_base", True
+    return "o200k_base", False
+
+
+class Counter:
+    """Adds up one body: tokens of texts, fixed tokens that stand for no text, characters of the texts."""
+
+    __slots__ = ("_encode", "characters", "fixed", "text_tokens")
+
+    def __init__(self, encoding: str) -> None:
+        self._encode = vocabulary.encoding(encoding).encode_ordinary
+        self.text_tokens = 0
+        self.fixed = 0
+        self.characters = 0
+
+    def add(self, tokens: int) -> None:
+        """Count tokens that stand for no text: overheads, images."""
+        self.fixed += tokens
+
+    def text(self, value: object) -> None:
+        """Count a text; anything that is not one counts nothing."""
+        if not isinstance(value, str):
+            return
+        length = len(value)
+        exact = EXACT - self.characters
+        self.characters += length
+        if length <= PIECE and length <= exact:
+            self.text_tokens += len(self._encode(value))
+            return
+        exact = min(length, max(exact, 0))
+        for start in range(0, exact, PIECE):
+            self.text_tokens += len(self._encode(value[start : min(start + PIECE, exact)]))
+        self.text_tokens += -(-(length - exact) // CHARACTERS_PER_TOKEN)
+
+    def json(self, value: object) -> None:
+        """Count a value as its compact JSON text. Raises Uncountable when it is too deep or holds a lone surrogate."""
+        try:
+            self.text(orjson.dumps(value).decode())
+        except orjson.JSONEncodeError:
+            raise Uncountable from None

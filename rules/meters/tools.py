@@ -1,0 +1,93 @@
+"""What the description of tools and schemas adds to the input.
+
+Law: OpenAI publishes no formula. Functions are counted by the cookbook's num_tokens_for_tools, which is exact for its
+samples (provider-facts 2.2); nested properties count like outer ones. Everything else counts as its JSON text.
+"""
+
+from __future__ import annotations
+
+from .tokens import Counter
+
+_SECTION = 3
+_PROPERTY = 3
+_ENUM = -3
+_ENUM_ITEM = 3
+_END = 12
+_UNDER = ("anyOf", "oneOf", "allOf", "items", "$defs", "definitions")
+
+
+def count_tools(tools: object, counter: Counter, *, opening: int) -> None:
+    """Count a `tools` or `functions` list of chat completions or responses; `opening` is the overhead per function.
+
+    Takes `{type: function, function: {…}}`, the flat form of responses, and the bare form of the older `functions`.
+    """
+    if not isinstance(tools, list):
+        return
+    functions = 0
+    for tool in tools:
+        if not isinstance(tool, dict):
+            continue
+        inner = tool.get("function")
+        function = inner if isinstance(inner, dict) else tool
+        if tool.get("type", "function") != "function":
+            counter.json(tool)
+            continue
+        functions += 1
+        counter.add(opening)
+        counter.text(f"{_written(function.get('name'))}:{_written(function.get('description'))}")
+        _count_properties(function.get("parameters"), counter)
+    if functions:
+        counter.add(_END)
+
+
+def count_schema(place: object, counter: Counter) -> None:
+    """Count a structured-output schema (`response_format`, `text.format`): it is put into the prompt (2.2)."""
+    if isinstance(place, dict):
+        inner = place.get("json_schema")
+        schema = (inner if isinstance(inner, dict) else place).get("schema")
+        if schema is not None:
+            counter.json(schema)
+
+
+def _count_properties(schema: object, counter: Counter) -> None:
+    waiting = [schema]
+    while waiting:
+        schema = waiting.pop()
+        if isinstance(schema, list):
+            waiting.extend(schema)
+            continue
+        if not isinstance(schema, dict):
+            continue
+        for keyword in _UNDER:
+            if keyword in schema:
+                under = schema[keyword]
+                waiting.extend(
+                    under.values() if keyword.endswith(("defs", "definitions")) and isinstance(under, dict) else [under]
+                )
+        properties = schema.get("properties")
+        if isinstance(properties, dict) and properties:
+            counter.add(_SECTION)
+            for name, value in properties.items():
+                _count_property(name, value, counter)
+                waiting.append(value)
+
+
+def _count_property(name: str, value: object, counter: Counter) -> None:
+    counter.add(_PROPERTY)
+    if not isinstance(value, dict):
+        counter.text(name)
+        return
+    choices = value.get("enum")
+    if isinstance(choices, list) and choices:
+        counter.add(_ENUM + _ENUM_ITEM * len(choices))
+        for choice in choices:
+            counter.text(choice)
+    kind = value.get("type")
+    if isinstance(kind, list):
+        kind = "|".join(_written(one) for one in kind)
+    counter.text(f"{name}:{_written(kind)}:{_written(value.get('description'))}")
+
+
+def _written(value: object) -> str:
+    """A text without its final full stop, as the cookbook counts it."""
+    return value.removesuffix(".") if isinstance(value, str) else ""
