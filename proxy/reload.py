@@ -30,7 +30,8 @@ class Reloader:
     """Holds the policy in force.
 
     `explicit` is the file that flag or environment name, None: looked for (design 4.3). `now` gives the wall clock in
-    seconds. `on_policy` is called in the event loop with each policy that replaces the one before.
+    seconds. `on_policy` is called in the event loop with each policy that replaces the one before, `on_outcome` after
+    each reload with whether the newest configuration is in force; both may be set later.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Reloader:
         *,
         now: Callable[[], float],
         on_policy: Callable[[Policy], None] | None = None,
+        on_outcome: Callable[[bool], None] | None = None,
     ) -> None:
         self.path = find(explicit)
         self.failures = 0
@@ -52,7 +54,8 @@ class Reloader:
         self.advice: tuple[Mistake, ...] = ()
         self._environ = environ
         self._now = now
-        self._on_policy = on_policy
+        self.on_policy = on_policy
+        self.on_outcome = on_outcome
         self._policy: Policy | None = None
         self._stamps: dict[Path, Stamp] = {}
         self._busy = asyncio.Lock()
@@ -78,23 +81,29 @@ class Reloader:
     async def reload(self) -> bool:
         """Read everything again, off the event loop; True when the newest configuration is in force afterwards."""
         async with self._busy:
-            try:
-                policy, advice = await asyncio.to_thread(self._read)
-            except ConfigInvalid as error:
-                self.failures += 1
-                self.last_error = error
-                for mistake in error.errors:
-                    _log.error("%s", mistake)
-                _log.error("configuration refused; %s stays in force", self.version)
-                return False
-            before = self.version
-            self.advice = advice
-            self._put_in_force(policy)
-            if policy.version != before:
-                _log.info("configuration %s in force, before it %s", policy.version, before)
-                if self._on_policy is not None:
-                    self._on_policy(policy)
-            return True
+            in_force = await self._reload()
+        if self.on_outcome is not None:
+            self.on_outcome(in_force)
+        return in_force
+
+    async def _reload(self) -> bool:
+        try:
+            policy, advice = await asyncio.to_thread(self._read)
+        except ConfigInvalid as error:
+            self.failures += 1
+            self.last_error = error
+            for mistake in error.errors:
+                _log.error("%s", mistake)
+            _log.error("configuration refused; %s stays in force", self.version)
+            return False
+        before = self.version
+        self.advice = advice
+        self._put_in_force(policy)
+        if policy.version != before:
+            _log.info("configuration %s in force, before it %s", policy.version, before)
+            if self.on_policy is not None:
+                self.on_policy(policy)
+        return True
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Reload whenever something that was read has changed, until `stop` is set."""

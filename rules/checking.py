@@ -12,8 +12,14 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from .forms import NAME, SHA256
 from .ground import Ground, Loc
 from .mistakes import did_you_mean
+
+_PATTERNS = {
+    NAME: "must be a name: at most 64 letters, digits and . _ -, a letter or digit first",
+    SHA256: "must be 64 hexadecimal digits",
+}
 
 F = TypeVar("F", bound=BaseModel)
 
@@ -47,20 +53,21 @@ def checked(
     lost = {part for spoilt in ground.spoilt if (part := _part_of(spoilt, parts))}
     for part in lost:
         _remove(data, part)
-    for _ in range(2):
-        try:
-            return form.model_validate(data), lost
-        except ValidationError as error:
-            found = error.errors(include_url=False, include_input=True)
-        broken = {_part_of(_known(data, detail["loc"]), parts) for detail in found}
-        for detail in found:
-            _report(form, ground, detail)
-        if () in broken or not isinstance(data, dict):
-            return None, lost
-        for part in broken:
-            _remove(data, part)
-        lost |= broken
-    return None, lost
+    try:
+        return form.model_validate(data), lost
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=True)
+    for detail in found:
+        _report(form, ground, detail)
+    broken = {_part_of(_known(data, detail["loc"]), parts) for detail in found}
+    if () in broken:
+        return None, lost
+    for part in broken:
+        _remove(data, part)
+    try:
+        return form.model_validate(data), lost | broken
+    except ValidationError:  # what is left lacks what was taken out: nothing new to say
+        return None, lost | broken
 
 
 def _part_of(loc: Loc, parts: tuple[Loc, ...]) -> Loc:
@@ -106,7 +113,7 @@ def _report(form: type[BaseModel], ground: Ground, detail: ErrorDetails) -> None
         listed = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
         ground.wrong(loc, f"must be {listed}{did_you_mean(detail['input'], choices)}", at_key=loc[-1:] == ("[key]",))
     elif loc[-1:] == ("[key]",):
-        ground.wrong(loc[:-1], "is not a name: letters, digits and . _ - only, at most 64", at_key=True)
+        ground.wrong(loc[:-1], _PATTERNS[NAME], at_key=True)
     else:
         ground.wrong(loc, _sentence(kind, detail))
 
@@ -117,9 +124,10 @@ def _sentence(kind: str, detail: ErrorDetails) -> str:
     bounds: Mapping[str, Any] = detail.get("ctx", {})
     for name, words in (("ge", "at least"), ("gt", "greater than"), ("le", "at most"), ("lt", "less than")):
         if kind in ("greater_than_equal", "greater_than", "less_than_equal", "less_than") and name in bounds:
-            return f"must be {words} {bounds[name]:.15g}"
+            bound = bounds[name]
+            return f"must be {words} {int(bound) if bound == int(bound) else bound}"
     if kind == "string_pattern_mismatch":
-        return f"must look like {bounds['pattern']}"
+        return _PATTERNS.get(bounds["pattern"], f"must look like {bounds['pattern']}")
     if kind in ("spelling", "one_of", "pair"):  # our own sentences
         return str(detail["msg"])
     return "has the wrong form"

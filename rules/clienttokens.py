@@ -103,8 +103,8 @@ def _of_file(name: str, file: str, text: str, outer: Ground, tiers: Collection[s
         outer.findings.mistakes.extend(error.errors)
         return None
     ground = Ground(file, root, outer.findings)
-    form, _ = checked(TokenFileForm, ground)
-    if form is None:
+    form, lost = checked(TokenFileForm, ground)
+    if form is None or lost:
         return None
     if form.sha256 is not None:
         digest: bytes | None = bytes.fromhex(form.sha256)

@@ -32,10 +32,8 @@ MAX_AMOUNT = 2**53  # the gate's Lua counts in doubles (limiter 4.3)
 
 def _read_by(reader: Callable[[str], Any]) -> Callable[[object], Any]:
     def read(value: object) -> Any:
-        if not isinstance(value, str):
-            raise PydanticCustomError("spelling", "must be text")
         try:
-            return reader(value)
+            return reader(value if isinstance(value, str) else "")
         except ValueError as error:
             raise PydanticCustomError("spelling", "{problem}", {"problem": str(error)}) from None
 
@@ -71,7 +69,9 @@ Window = Annotated[
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Words = Annotated[list[Text], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+SHA256 = r"^[0-9a-fA-F]{64}$"
+Name = Annotated[str, StringConstraints(pattern=NAME)]
 HostPattern = Annotated[str, AfterValidator(_read_by(spellings.host_pattern))]
 Hosts = Annotated[list[HostPattern], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)]
 Path = Annotated[str, AfterValidator(_read_by(spellings.endpoint_path))]
@@ -216,8 +216,14 @@ def _shape(value: object) -> str:
     return "list" if isinstance(value, list) else "text" if isinstance(value, str) else "mapping"
 
 
+def _caller(value: object) -> object:
+    if value != "caller":
+        raise PydanticCustomError("spelling", "must be a mapping (env, file or dir), a list of keys, or caller")
+    return value
+
+
 Keys = Annotated[
-    Annotated[Literal["caller"], Tag("text")]
+    Annotated[Literal["caller"], BeforeValidator(_caller), Tag("text")]
     | Annotated[KeySource, Tag("mapping")]
     | Annotated[Annotated[list[KeyForm], Field(min_length=1)], Tag("list")],
     Discriminator(_shape),
@@ -278,7 +284,7 @@ class TokenForm(Form):
     name: Name
     env: Text | None = None
     file: Text | None = None
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    sha256: Annotated[str, StringConstraints(pattern=SHA256)] | None = None
     user: Text | None = None
     tier: Text | None = None
     may_set: Annotated[
@@ -295,7 +301,7 @@ class TokenFileForm(Form):
     """A client's own file in `tokens: {dir}`; the file's name is the client's."""
 
     token: Text | None = None
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    sha256: Annotated[str, StringConstraints(pattern=SHA256)] | None = None
     user: Text | None = None
     tier: Text | None = None
     may_set: Annotated[list[Literal["user", "tier", "priority"]], BeforeValidator(_one_or_more)] = []
@@ -358,6 +364,6 @@ class FileForm(Form):
     store: Annotated[str, AfterValidator(_read_by(spellings.store))] | None = None
     clients: ClientsForm = ClientsForm()
     tiers: dict[Name, TierForm] = {}
-    services: dict[Text, ServiceForm] = {}
+    services: dict[Name, ServiceForm] = {}
     log: LogForm = LogForm()
     egress: EgressForm = EgressForm()

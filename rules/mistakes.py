@@ -55,7 +55,7 @@ def shown(name: str) -> str:
 def spelled(loc: Sequence[str | int]) -> str:
     """`("services", "x", "limits", 0)` -> `services.x.limits[0]`."""
     path = ""
-    for step in loc:
+    for step in loc[:12]:  # nothing the forms know lies deeper
         if isinstance(step, int):
             path += f"[{step}]"
         else:

@@ -60,7 +60,7 @@ def parse(text: str, *, filename: str, sources: Sources, catalogue: Mapping[str,
         raise ConfigInvalid([*findings.mistakes, *error.errors]) from None
     ground = Ground(filename, root, findings)
     interpolate(root, sources, ground)
-    form, _ = checked(FileForm, ground, parts=((), ("services",)))
+    form, _ = checked(FileForm, ground, parts=((), ("services",), ("tiers",)))
     policy = _policy(form, entries, ground, sources) if form is not None else None
     if findings.mistakes or policy is None:
         raise ConfigInvalid(findings.mistakes)
@@ -69,17 +69,18 @@ def parse(text: str, *, filename: str, sources: Sources, catalogue: Mapping[str,
 
 def _policy(form: FileForm, entries: Mapping[str, Layer], ground: Ground, sources: Sources) -> Policy:
     tiers = {name: tier.weight for name, tier in form.tiers.items()}
+    named = set(ground.root.entries["tiers"].entries) if "tiers" in ground.root.entries else set()  # faulty ones too
     llm_off = sources.environ.get("ENABLE_LLM_RATE_LIMITING", "").strip().lower() in _NO
     if llm_off:
         ground.advise((), "ENABLE_LLM_RATE_LIMITING is false: services of language models are in mode off")
     services = {
-        layers.name: build(layers, tiers=tiers, llm_off=llm_off, sources=sources)
+        layers.name: build(layers, tiers=named, llm_off=llm_off, sources=sources)
         for layers in _layers(form, entries, ground)
     }
     _check_names(services, ground)
     return Policy(
         services=MappingProxyType(services),
-        clients=clients_of(form.clients, tiers, sources, ground),
+        clients=clients_of(form.clients, named, sources, ground),
         tiers=MappingProxyType(tiers),
         egress=_egress(form, ground),
         store=form.store or _store(sources, ground),

@@ -3,7 +3,7 @@ another name (`whisper`, and the earlier system's `openai_tokens`, `whisper_minu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -57,7 +57,7 @@ class Layers:
         return self.base
 
 
-def build(layers: Layers, *, tiers: Mapping[str, float], llm_off: bool, sources: Sources) -> Service:
+def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sources) -> Service:
     """The service. Whatever is wrong goes to the grounds of the layers; the value is then good for nothing."""
     base, own = layers.base, layers.own
     jitter_ms = layers.form("jitter").jitter
@@ -188,7 +188,7 @@ def _with_sections(written: list[Written], is_own: bool, layers: Layers, part: s
     return written
 
 
-def _keys(layers: Layers, tiers: Mapping[str, float], sources: Sources) -> tuple[Key, ...]:
+def _keys(layers: Layers, tiers: Collection[str], sources: Sources) -> tuple[Key, ...]:
     """The pool the files ask for; where they ask for nothing, the service's usual variable if it is set."""
     layer = layers.layer("keys")
     wanted, at = layer.form.keys, (*layer.loc, "keys")

@@ -16,6 +16,8 @@ _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()+,;=:@%-]*)*\Z")  # RFC 3986 pchar w
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
+_VISIBLE = re.compile(r"[\x21-\x7e]+\Z")  # urlsplit drops line breaks and tabs in silence
+
 YEAR_MS = 365 * 86_400_000
 
 
@@ -65,7 +67,7 @@ def origin(text: str) -> Origin:
     """`https://host[:port][/path]` -> Origin; a trailing slash is dropped."""
     complaint = "must be a URL such as https://host:port/path, without user, query or fragment"
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(text if _VISIBLE.match(text) else "")
         port, host = parts.port, parts.hostname
     except ValueError:
         raise ValueError(complaint) from None
@@ -93,7 +95,7 @@ def store(text: str) -> str:
     if text == "memory":
         return text
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(text if _VISIBLE.match(text) else "")
         _ = parts.port
     except ValueError:
         parts = None

@@ -23,7 +23,10 @@ MAX_NODES = 50_000  # after aliases are followed: a bomb is refused, 1,000 servi
 _NULL = re.compile(r"(?:~|null|Null|NULL)?\Z")
 _BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,18})\Z")
-_FLOAT = re.compile(r"[-+]?(?:[0-9]{1,18}\.[0-9]{0,18}|\.[0-9]{1,18}|[0-9]{1,18})(?:[eE][-+]?[0-9]{1,3})?\Z")
+_EXPONENT = r"[eE][-+]?[0-9]{1,3}"
+_FLOAT = re.compile(
+    rf"[-+]?(?:(?:[0-9]{{1,18}}\.[0-9]{{0,18}}|\.[0-9]{{1,18}})(?:{_EXPONENT})?|[0-9]{{1,18}}{_EXPONENT})\Z"
+)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TAGS = {None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
@@ -103,7 +106,7 @@ def locate(root: Node, loc: Sequence[str | int], *, at_key: bool = False) -> tup
 def compose(text: str, filename: str, mistakes: list[Mistake]) -> Node:
     """The tree of one document; an empty text is an empty mapping.
 
-    Mistakes that leave the rest readable (a key twice, a tag) are appended to `mistakes`; one that does not raises
+    Mistakes that leave the rest readable (a key twice) are appended to `mistakes`; one that does not raises
     ConfigInvalid with all of them.
     """
     if len(text) > MAX_TEXT or len(text.encode("utf-8", "surrogatepass")) > MAX_TEXT:
@@ -137,9 +140,9 @@ def compose(text: str, filename: str, mistakes: list[Mistake]) -> Node:
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
-    """PyYAML's own words, without longer quotations from the text."""
+    """PyYAML's own words, unless they quote more of the text than one character."""
     words = error.problem or error.context or "unreadable"
-    return re.sub(r"'[^'<>]{4,}'", "…", words)
+    return "found an undefined tag handle" if "tag handle" in words else words
 
 
 class _Builder:
@@ -171,7 +174,7 @@ class _Builder:
     def _node(self, event: yaml.NodeEvent, place: tuple[int, int]) -> None:
         tag = event.tag  # type: ignore[attr-defined]  # every node event but an alias has one
         if tag not in _TAGS:
-            self._mistakes.append(self._mistake(place, "tags are not allowed"))
+            raise self._fatal(place, "tags are not allowed")
         if isinstance(event, events.ScalarEvent):
             if _SURROGATE.search(event.value):
                 raise self._fatal(place, "holds half a surrogate pair")
