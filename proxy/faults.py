@@ -9,72 +9,75 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .errors import Problem
 
-
-class UpstreamProblem(Problem):
+class UpstreamFault(Exception):
     """A call that got no whole answer from its upstream. Raised as one of the classes below."""
 
-    word: ClassVar[str]
+    code: ClassVar[str]
     text: ClassVar[str]
 
     counted: bool = False
     """True: the request may have been read, so the charge stands until something better is known."""
 
     def __init__(self) -> None:
-        super().__init__(self.word, self.text)
+        super().__init__(self.text)
+
+    @property
+    def message(self) -> str:
+        """One plain sentence for the client."""
+        return self.text
 
 
-class AddressDenied(UpstreamProblem):
+class AddressDenied(UpstreamFault):
     """The address, or every address of the name, is outside the table of addresses.py."""
 
-    word = "address_denied"
+    code = "address_denied"
     text = "the upstream's address is not one that may be dialled"
 
 
-class PortDenied(UpstreamProblem):
+class PortDenied(UpstreamFault):
     """The port is neither one of the policy's nor in an allow rule."""
 
-    word = "port_denied"
+    code = "port_denied"
     text = "the upstream's port is not one that may be dialled"
 
 
-class UpstreamFull(UpstreamProblem):
+class UpstreamFull(UpstreamFault):
     """Our own bound on connections: every one stayed busy for as long as a call may wait for one."""
 
-    word = "overloaded"
+    code = "overloaded"
     text = "every connection to the upstream is busy"
 
 
-class UpstreamRefused(UpstreamProblem):
+class UpstreamRefused(UpstreamFault):
     """No such name, no address, connection refused, network unreachable."""
 
-    word = "upstream_refused"
+    code = "upstream_refused"
     text = "the upstream could not be reached"
 
 
-class UpstreamDnsTimeout(UpstreamProblem):
+class UpstreamDnsTimeout(UpstreamFault):
     """The name server did not answer, or said that it could not (SERVFAIL)."""
 
-    word = "upstream_dns_timeout"
+    code = "upstream_dns_timeout"
     text = "the upstream's name could not be resolved in time"
 
 
-class UpstreamConnectTimeout(UpstreamProblem):
+class UpstreamConnectTimeout(UpstreamFault):
     """No TCP connection within the limit."""
 
-    word = "upstream_connect_timeout"
+    code = "upstream_connect_timeout"
     text = "the upstream did not accept the connection in time"
 
 
-class UpstreamTls(UpstreamProblem):
+class UpstreamTls(UpstreamFault):
     """The handshake failed, or the certificate is not one for this host: nothing was sent."""
 
-    word = "upstream_tls"
+    code = "upstream_tls"
     text = "no trusted TLS connection to the upstream"
 
 
-class UpstreamBroke(UpstreamProblem):
+class UpstreamBroke(UpstreamFault):
     """The connection ended before the answer did.
 
     `reused`: the connection had served a call before, so the upstream may have closed it while the request was on its
@@ -82,7 +85,7 @@ class UpstreamBroke(UpstreamProblem):
     unread request from an executed one; nothing is sent a second time here (threats 2.3 row 1).
     """
 
-    word = "upstream_broke"
+    code = "upstream_broke"
     text = "the upstream closed the connection before the answer was complete"
 
     def __init__(self, *, reused: bool = False, sent: bool = True, answered: bool = False) -> None:
@@ -93,17 +96,17 @@ class UpstreamBroke(UpstreamProblem):
         self.counted = sent
 
 
-class UpstreamProtocol(UpstreamProblem):
+class UpstreamProtocol(UpstreamFault):
     """The answer is not HTTP/1.1 we would pass on: framing, version, status, control bytes, size (threats 2.3)."""
 
-    word = "upstream_protocol"
+    code = "upstream_protocol"
     text = "the upstream's answer is not valid HTTP"
     counted = True
 
 
-class UpstreamTimeout(UpstreamProblem):
+class UpstreamTimeout(UpstreamFault):
     """No answer within the first-byte limit, or its body stopped arriving (threats 4.3)."""
 
-    word = "upstream_timeout"
+    code = "upstream_timeout"
     text = "the upstream did not answer in time"
     counted = True

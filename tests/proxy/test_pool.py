@@ -6,14 +6,15 @@ import asyncio
 import inspect
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import aiohttp
 import pytest
 
 from proxy.addresses import AddressPolicy
 from proxy.dialer import Dialer
-from proxy.faults import UpstreamFull, UpstreamProblem
-from proxy.pool import Pool, wire_of
+from proxy.faults import UpstreamFault, UpstreamFull
+from proxy.pool import Pool, _Key, wire_of
 from proxy.upstream import Target
 from tests.raw_server import Peer, RawServer, answering, ok, raw_server
 
@@ -125,7 +126,7 @@ async def test_server_that_speaks_first(pool: Pool) -> None:
             connection.close()
 
     async with raw_server(script) as server:
-        with pytest.raises(UpstreamProblem):
+        with pytest.raises(UpstreamFault):
             await call(server)
 
 
@@ -142,3 +143,5 @@ def test_routes_differ_in_every_field() -> None:
         Target("https", "a.test", 443, ("127.0.0.1", 1), "pem", True),
     ]
     assert len({one, *others}) == 8
+    assert all(_Key(one) != _Key(other) for other in others)
+    assert _Key(one) == _Key(replace(one))

@@ -9,9 +9,9 @@ import pytest
 from aiohttp.http_parser import HttpResponseParser
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from proxy.faults import UpstreamBroke, UpstreamProblem, UpstreamTimeout
+from proxy.faults import UpstreamBroke, UpstreamFault, UpstreamProtocol, UpstreamTimeout
 from proxy.framing import judge
-from proxy.wire import READ_BUFFER, Wire
+from proxy.wire import MAX_HEAD, READ_BUFFER, Wire
 from tests.proxy.replies import ROWS, Row
 
 
@@ -84,7 +84,7 @@ async def test_byte_by_byte(row: Row) -> None:
         wire.eof_received()
         transport.close()
     if isinstance(row.becomes, str):
-        with pytest.raises(UpstreamProblem) as caught:
+        with pytest.raises(UpstreamFault) as caught:
             judge((await wire.answer())[0])
         assert caught.value.code == row.becomes
         return
@@ -98,6 +98,19 @@ async def test_byte_by_byte(row: Row) -> None:
     assert (body, wire.fault.code if wire.fault else None) == (row.body, row.cut)
     wire.finish()
     assert wire.should_close == (not row.pooled)
+
+
+async def test_endless_head_is_not_collected() -> None:
+    """A head of many small fields that never ends is refused at 64 KiB, not when it ends (H5)."""
+    wire, transport = connected()
+    wire.data_received(b"HTTP/1.1 200 OK\r\n")
+    given = 0
+    while not transport.is_closing() and given < 2 * MAX_HEAD:
+        wire.data_received(b"A: " + b"a" * 1019 + b"\r\n")
+        given += 1024
+    assert MAX_HEAD - 1024 <= given <= MAX_HEAD + 1024
+    with pytest.raises(UpstreamProtocol):
+        await wire.answer()
 
 
 async def test_quiet_before_the_loop_has_seen_it() -> None:
