@@ -9,75 +9,72 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from .errors import Problem
 
-class UpstreamFault(Exception):
+
+class UpstreamProblem(Problem):
     """A call that got no whole answer from its upstream. Raised as one of the classes below."""
 
-    code: ClassVar[str]
+    word: ClassVar[str]
     text: ClassVar[str]
 
     counted: bool = False
     """True: the request may have been read, so the charge stands until something better is known."""
 
     def __init__(self) -> None:
-        super().__init__(self.text)
-
-    @property
-    def message(self) -> str:
-        """One plain sentence for the client."""
-        return self.text
+        super().__init__(self.word, self.text)
 
 
-class AddressDenied(UpstreamFault):
+class AddressDenied(UpstreamProblem):
     """The address, or every address of the name, is outside the table of addresses.py."""
 
-    code = "address_denied"
+    word = "address_denied"
     text = "the upstream's address is not one that may be dialled"
 
 
-class PortDenied(UpstreamFault):
+class PortDenied(UpstreamProblem):
     """The port is neither one of the policy's nor in an allow rule."""
 
-    code = "port_denied"
+    word = "port_denied"
     text = "the upstream's port is not one that may be dialled"
 
 
-class UpstreamFull(UpstreamFault):
+class UpstreamFull(UpstreamProblem):
     """Our own bound on connections: every one stayed busy for as long as a call may wait for one."""
 
-    code = "overloaded"
+    word = "overloaded"
     text = "every connection to the upstream is busy"
 
 
-class UpstreamRefused(UpstreamFault):
+class UpstreamRefused(UpstreamProblem):
     """No such name, no address, connection refused, network unreachable."""
 
-    code = "upstream_refused"
+    word = "upstream_refused"
     text = "the upstream could not be reached"
 
 
-class UpstreamDnsTimeout(UpstreamFault):
+class UpstreamDnsTimeout(UpstreamProblem):
     """The name server did not answer, or said that it could not (SERVFAIL)."""
 
-    code = "upstream_dns_timeout"
+    word = "upstream_dns_timeout"
     text = "the upstream's name could not be resolved in time"
 
 
-class UpstreamConnectTimeout(UpstreamFault):
+class UpstreamConnectTimeout(UpstreamProblem):
     """No TCP connection within the limit."""
 
-    code = "upstream_connect_timeout"
+    word = "upstream_connect_timeout"
     text = "the upstream did not accept the connection in time"
 
 
-class UpstreamTls(UpstreamFault):
+class UpstreamTls(UpstreamProblem):
     """The handshake failed, or the certificate is not one for this host: nothing was sent."""
 
-    code = "upstream_tls"
+    word = "upstream_tls"
     text = "no trusted TLS connection to the upstream"
 
 
-class UpstreamBroke(UpstreamFault):
+class UpstreamBroke(UpstreamProblem):
     """The connection ended before the answer did.
 
     `reused`: the connection had served a call before, so the upstream may have closed it while the request was on its
@@ -85,7 +82,7 @@ class UpstreamBroke(UpstreamFault):
     unread request from an executed one; nothing is sent a second time here (threats 2.3 row 1).
     """
 
-    code = "upstream_broke"
+    word = "upstream_broke"
     text = "the upstream closed the connection before the answer was complete"
 
     def __init__(self, *, reused: bool = False, sent: bool = True, answered: bool = False) -> None:
@@ -96,17 +93,17 @@ class UpstreamBroke(UpstreamFault):
         self.counted = sent
 
 
-class UpstreamProtocol(UpstreamFault):
+class UpstreamProtocol(UpstreamProblem):
     """The answer is not HTTP/1.1 we would pass on: framing, version, status, control bytes, size (threats 2.3)."""
 
-    code = "upstream_protocol"
+    word = "upstream_protocol"
     text = "the upstream's answer is not valid HTTP"
     counted = True
 
 
-class UpstreamTimeout(UpstreamFault):
+class UpstreamTimeout(UpstreamProblem):
     """No answer within the first-byte limit, or its body stopped arriving (threats 4.3)."""
 
-    code = "upstream_timeout"
+    word = "upstream_timeout"
     text = "the upstream did not answer in time"
     counted = True

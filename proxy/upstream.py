@@ -20,7 +20,7 @@ from aiohttp.streams import StreamReader
 
 from .addresses import AddressPolicy
 from .dialer import Dialer, Lookup, Place
-from .faults import UpstreamBroke, UpstreamFault
+from .faults import UpstreamBroke, UpstreamProblem
 from .framing import declared, framing, judge, write_head
 from .pool import Pool, wire_of
 from .tasks import spawn
@@ -250,7 +250,7 @@ class Upstream:
             connection.close()
             if writer is not None:
                 failure = await _stop(writer)
-                if failure is not None and isinstance(error, UpstreamFault):
+                if failure is not None and isinstance(error, UpstreamProblem):
                     raise failure from None
             raise
         if not payload.is_eof():

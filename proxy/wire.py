@@ -18,7 +18,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
-from .faults import UpstreamBroke, UpstreamFault, UpstreamProtocol, UpstreamTimeout
+from .faults import UpstreamBroke, UpstreamProblem, UpstreamProtocol, UpstreamTimeout
 
 # threats 4.2: 64 KiB instead of aiohttp's 256 KiB. The reader pauses the socket at twice this.
 READ_BUFFER = 64 * 1024
@@ -48,7 +48,7 @@ class Wire(BaseProtocol):
         self._answer: asyncio.Future[tuple[RawResponseMessage, StreamReader]] | None = None
         self._closed: asyncio.Future[None] | None = None
         self._due = 0.0
-        self._fault: UpstreamFault | None = None
+        self._fault: UpstreamProblem | None = None
         self._head_size = 0
         self._idle_limit = 0.0
         self._informational = 0
@@ -102,7 +102,7 @@ class Wire(BaseProtocol):
         return self._fault is None and self._payload is not None and self._payload.is_eof()
 
     @property
-    def fault(self) -> UpstreamFault | None:
+    def fault(self) -> UpstreamProblem | None:
         return self._fault
 
     def is_quiet(self) -> bool:
@@ -156,7 +156,7 @@ class Wire(BaseProtocol):
         assert self._answer is not None
         return await self._answer
 
-    def fail(self, fault: UpstreamFault) -> None:
+    def fail(self, fault: UpstreamProblem) -> None:
         """End the call on this wire with a fault: whoever waits for head or body gets it, and nothing is sent on."""
         if self._fault is None:
             self._fault = fault

@@ -15,7 +15,7 @@ from proxy.faults import (
     PortDenied,
     UpstreamConnectTimeout,
     UpstreamDnsTimeout,
-    UpstreamFault,
+    UpstreamProblem,
     UpstreamRefused,
 )
 from tests.raw_server import answering, ok, raw_server
@@ -101,7 +101,7 @@ async def test_rebinding(make: Make) -> None:
             code = None
             try:
                 (await dialer.dial(Place(f"a{turn}.test", server.port, True))).close()
-            except UpstreamFault as problem:
+            except UpstreamProblem as problem:
                 code = problem.code
             assert code == "address_denied"
         assert not server.connections
@@ -212,7 +212,7 @@ async def test_cache_is_bounded(make: Make) -> None:
         (socket.EAI_AGAIN, UpstreamDnsTimeout),
     ],
 )
-async def test_resolver_errors(number: int, problem: type[UpstreamFault], make: Make) -> None:
+async def test_resolver_errors(number: int, problem: type[UpstreamProblem], make: Make) -> None:
     """NXDOMAIN is refused, a name server that does not answer is a time-out; neither is remembered (H12)."""
     names = Names(socket.gaierror(number, "sk-SECRET"))
     dialer = make(names)

@@ -13,7 +13,7 @@ import pytest
 
 from proxy.addresses import AddressPolicy
 from proxy.dialer import Dialer
-from proxy.faults import UpstreamFault, UpstreamFull
+from proxy.faults import UpstreamFull, UpstreamProblem
 from proxy.pool import Pool, _Key, wire_of
 from proxy.upstream import Target
 from tests.raw_server import Peer, RawServer, answering, ok, raw_server
@@ -126,7 +126,7 @@ async def test_server_that_speaks_first(pool: Pool) -> None:
             connection.close()
 
     async with raw_server(script) as server:
-        with pytest.raises(UpstreamFault):
+        with pytest.raises(UpstreamProblem):
             await call(server)
 
 

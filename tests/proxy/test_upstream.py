@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from proxy.addresses import AddressPolicy
-from proxy.faults import AddressDenied, UpstreamBroke, UpstreamFault, UpstreamFull, UpstreamTimeout, UpstreamTls
+from proxy.faults import AddressDenied, UpstreamBroke, UpstreamFull, UpstreamProblem, UpstreamTimeout, UpstreamTls
 from proxy.tasks import _running as running_tasks
 from proxy.upstream import Reply, Target, Timeouts, Upstream
 from tests.proxy.replies import CUT, PASSED, REFUSED, ROWS, Row
@@ -84,9 +84,9 @@ async def test_raw_answers(row: Row, split: Callable[[bytes], list[bytes]], upst
                 async for piece in reply:
                     got.append(piece)
                 reply.release()
-            except UpstreamFault as problem:
+            except UpstreamProblem as problem:
                 code = problem.code
-        except UpstreamFault as problem:
+        except UpstreamProblem as problem:
             status = problem.code
         assert (status, b"".join(got), code) == (row.becomes, row.body, row.cut)
         assert len(server.requests) == 1
@@ -531,7 +531,7 @@ async def test_refused() -> None:
     upstream = Upstream(addresses=AddressPolicy(), client_context=context)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(UpstreamFault) as caught:
+    with pytest.raises(UpstreamProblem) as caught:
         await upstream.send(Target("http", "a.test", 80, ("127.0.0.1", port), None, False), b"GET", b"/", HOST, None)
     assert (caught.value.code, caught.value.counted) == ("upstream_refused", False)
     await upstream.close()
@@ -736,7 +736,7 @@ async def test_head_is_kept_as_it_came(upstream: Upstream) -> None:
 async def test_problems_quote_no_peer(upstream: Upstream) -> None:
     """No problem's text, nor that of anything it came from, holds a byte the peer sent."""
     async with raw_server(answering(b"HTTP/1.1 200 OK\r\nX: sk-SECRET\x00\r\n\r\n")) as server:
-        with pytest.raises(UpstreamFault) as caught:
+        with pytest.raises(UpstreamProblem) as caught:
             await upstream.send(target(server), b"GET", b"/", HOST, None)
         error: BaseException | None = caught.value
         while error is not None:

@@ -9,7 +9,7 @@ import pytest
 from aiohttp.http_parser import HttpResponseParser
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from proxy.faults import UpstreamBroke, UpstreamFault, UpstreamProtocol, UpstreamTimeout
+from proxy.faults import UpstreamBroke, UpstreamProblem, UpstreamProtocol, UpstreamTimeout
 from proxy.framing import judge
 from proxy.wire import MAX_HEAD, READ_BUFFER, Wire
 from tests.proxy.replies import ROWS, Row
@@ -84,7 +84,7 @@ async def test_byte_by_byte(row: Row) -> None:
         wire.eof_received()
         transport.close()
     if isinstance(row.becomes, str):
-        with pytest.raises(UpstreamFault) as caught:
+        with pytest.raises(UpstreamProblem) as caught:
             judge((await wire.answer())[0])
         assert caught.value.code == row.becomes
         return
