@@ -8,6 +8,7 @@ tunnel        CONNECT: intercept with our CA, relay blindly, or deny; never deci
 clients       who is calling: token -> client, user, tier
 exchange      the one straight line of a call
 gate          the gate's actor: inbox, group commit, futures, timers; fails over between the hosts
+line          one service's calls in this process: who waits, what is in flight, what the next tick must say
 redis_host    runs the gate's script on Redis; the only importer of redis
 upstream      connection pool, sends a call, streams the reply; the only translator of client-library errors
 addresses     which addresses may be dialled, checked on the address that is dialled

@@ -172,3 +172,18 @@ def test_a_call_that_moves_from_a_limit_to_the_pool_is_woken_there(a: Replica, c
     clock.now += 1100
     assert grants(a.tick()) == []
     assert grants(a.tick(gauge(charge(own), 0))) == [2]
+
+
+def test_a_pool_nobody_waited_for_is_found_again_when_somebody_does(a: Replica) -> None:
+    """Its line fills, empties, sees a landing that nobody needs, and fills again: the next landing wakes who waits."""
+    limit, elsewhere = flying(1), flying(1, name="elsewhere")
+    busy, keys = charge(limit, scope="x"), [key("x", charge(limit, scope="x"))]
+    for _ in range(2):
+        a.arrive(call(charge(elsewhere)))
+    a.arrive(call(keys=keys))
+    assert grants(a.arrive(call(keys=keys))) == []
+    assert grants(a.tick(gauge(busy, 0))) == [4]
+    assert grants(a.tick(gauge(busy, 0))) == []
+    assert grants(a.arrive(call(keys=keys))) == [5]
+    assert grants(a.arrive(call(keys=keys))) == []
+    assert grants(a.tick(gauge(busy, 0))) == [6]

@@ -69,7 +69,7 @@ def test_the_wait_told_is_the_wait_needed(a: Replica, clock: Clock) -> None:
     for step in range(10):
         clock.now = 20_000 + 100 * step
         a.arrive(call(charge(limit, 10), wait=0))
-    for cost in (1, 15, 55, 100):
+    for cost in (10, 20, 1, 15, 55, 100):
         code, wait = refusal(a.arrive(call(charge(limit, cost), wait=0)))
         assert code == "wait_too_long"
         assert wait is not None
