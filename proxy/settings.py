@@ -14,11 +14,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 _T = TypeVar("_T")
 
-LOG_FORMATS = ("auto", "json", "console")
+LogFormat = Literal["auto", "json", "console"]
+LOG_FORMATS: tuple[LogFormat, ...] = ("auto", "json", "console")
 _YES = ("1", "true", "yes", "on")
 _NO = ("0", "false", "no", "off")
 
@@ -101,7 +102,7 @@ class Settings:
     store: str | None = None
     """`memory` or a Redis URL; None: the file's `store`, and its default."""
     state_dir: Path
-    log_format: str | None = None
+    log_format: LogFormat | None = None
     """One of LOG_FORMATS; None: the file's."""
     fallback: bool = False
     """Serve on the embedded gate when the store cannot be reached at start."""
@@ -217,7 +218,8 @@ def _parse_seconds(text: str) -> float:
     return float(text.removesuffix("s"))
 
 
-def _parse_log_format(text: str) -> str:
-    if text not in LOG_FORMATS:
+def _parse_log_format(text: str) -> LogFormat:
+    found = next((known for known in LOG_FORMATS if known == text), None)
+    if found is None:
         raise ValueError(f"{text!r} is none of {', '.join(LOG_FORMATS)}")
-    return text
+    return found

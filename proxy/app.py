@@ -1,0 +1,342 @@
+"""Builds every object once, wires them, starts, and drains on SIGTERM.
+
+The one place where rooms are handed to one another. Everything it builds, it also closes, in the opposite order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import ipaddress
+import logging
+import resource
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from certs.authority import Authority as CertificateAuthority
+from certs.contexts import client_context
+from certs.leaf import Minter
+from rules.match import Matcher
+from rules.meters import load as load_vocabularies
+from rules.policy import Policy
+
+from . import upstream as upstream_room
+from .addresses import AddressPolicy
+from .admin.server import Admin
+from .call import Bounds
+from .clients import Doorman
+from .egress import Egress
+from .errand import InForce
+from .errors import Problem
+from .exchange import Exchange
+from .gate import Gate
+from .head import Authority
+from .headers import Fields
+from .listener import Listener, require_c_parser
+from .log import CallLog, Record
+from .measure import Measure
+from .metrics import Metrics, Room
+from .redis_host import RedisHost
+from .reload import Reloader
+from .settings import Address, Settings, is_loopback
+from .tasks import spawn
+from .tunnel import Tunnels
+
+_log = logging.getLogger("headgate.app")
+
+# Threads that count long bodies: tiktoken releases the GIL, so two keep two cores busy and no more help.
+_COUNTERS = 2
+# Of the drain, calls that are still held may wait this share; the rest is for finishing what was granted by then.
+_HOLD_SHARE = 0.5
+_LISTEN_BACKLOG = 1024
+
+
+class OpenToNetwork(Exception):
+    """Listening beyond this machine without clients (design 4.1)."""
+
+
+class AddressInUse(Exception):
+    """A port cannot be had."""
+
+
+class App:
+    """One Headgate process."""
+
+    def __init__(self, settings: Settings, reloader: Reloader, call_log: CallLog) -> None:
+        """`reloader` has loaded its first policy. Raises OpenToNetwork, and CertificateProblem for the CA's files."""
+        require_c_parser()
+        # a core dump would hold every key (threats D10)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        self.settings = settings
+        self._reloader = reloader
+        self._call_log = call_log
+        _require_clients(settings, reloader.policy)
+        self.authority = CertificateAuthority.open(settings.state_dir, now=datetime.now(UTC))
+        self._minter = Minter(self.authority, bound=settings.ceilings.minted_hosts)
+        self._started_wall = time.time() - time.monotonic()
+        self._pseudonym = b"headgate-" + secrets.token_hex(4).encode()
+        self._draining = False
+        self._stop_asked = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._unwatch = asyncio.Event()
+        self.metrics = Metrics()
+        self.proxy_address = settings.listen
+        self.admin_address = settings.admin
+        self._in_force = self._build(reloader.policy)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self._in_force.policy
+
+    def now_ms(self) -> float:
+        """Wall time that never steps back, in milliseconds: the gate's clock."""
+        return (self._started_wall + time.monotonic()) * 1000
+
+    async def run(self, on_ready: Callable[[App], None]) -> None:
+        """Serve until SIGTERM or SIGINT. Raises StoreUnavailable and AddressInUse at start."""
+        settings, policy = self.settings, self._reloader.policy
+        loop = asyncio.get_running_loop()
+        store = settings.store or policy.store
+        self.gate = Gate(
+            now_ms=self.now_ms,
+            store=RedisHost(store) if store != "memory" else None,
+            fallback=settings.fallback,
+        )
+        await self.gate.start()
+        counters = ThreadPoolExecutor(_COUNTERS, thread_name_prefix="count")
+        timeouts, ceilings = settings.timeouts, settings.ceilings
+        self._upstream = upstream_room.Upstream(
+            addresses=self._addresses(policy),
+            client_context=functools.lru_cache(maxsize=256)(client_context),
+            timeouts=upstream_room.Timeouts(
+                dns_s=timeouts.dns,
+                connect_s=timeouts.connect,
+                tls_s=timeouts.tls,
+                first_byte_s=timeouts.first_byte,
+                body_idle_s=timeouts.upstream_idle,
+                keepalive_s=timeouts.pool_keep_alive,
+            ),
+        )
+        self._tunnels = Tunnels(
+            leaf_context=lambda host: self._minter.context(host, now=datetime.now(UTC)),
+            dial=self._upstream.dial,
+            metrics=self.metrics,
+            max_open=ceilings.tunnels,
+            idle_seconds=timeouts.tunnel_idle,
+            life_seconds=timeouts.tunnel_life,
+            handshake_seconds=timeouts.tls,
+        )
+        self._exchange = Exchange(
+            in_force=lambda: self._in_force,
+            measure=Measure(metrics=self.metrics, counters=counters, held_bytes=ceilings.held_body_bytes),
+            gate=self.gate,
+            upstream=self._upstream,
+            tunnels=self._tunnels,
+            metrics=self.metrics,
+            call_log=self._call_log,
+            now_ms=self.now_ms,
+            pseudonym=self._pseudonym,
+            own=self._is_own,
+        )
+        self._listener = Listener(
+            self._exchange.serve,
+            render=_render,
+            on_refused=self._refused,
+            new_id=lambda: secrets.token_hex(8),
+            bounds=Bounds(body_idle_s=timeouts.body_idle, body_total_s=timeouts.body_total),
+            max_connections=ceilings.connections,
+            head_seconds=timeouts.head,
+            keep_alive_seconds=timeouts.keep_alive,
+        )
+        self.metrics.connections.set_function(lambda: float(len(self._listener.connections)))
+        self.metrics.watch_gate(self._rooms, lambda: self.gate.degraded)
+        self.metrics.configuration(policy.version, time.time())
+        admin = Admin(
+            self.metrics.registry,
+            ready=lambda: "draining" if self._draining else None,
+            degraded=lambda: self.gate.degraded_reason if self.gate.degraded else None,
+        )
+        try:
+            await asyncio.to_thread(load_vocabularies)
+            server, self.proxy_address = await self._listen(loop, settings.listen)
+            try:
+                self.admin_address = await admin.start(settings.admin)
+            except OSError as error:
+                raise AddressInUse(_cannot_listen(settings.admin, "--admin", error)) from None
+            self._upstream.addresses = self._addresses(policy)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._on_stop)
+            loop.add_signal_handler(signal.SIGHUP, lambda: spawn(self._reload(), name="reload"))
+            watcher = spawn(self._watch(), name="configuration watch")
+            # what exists now lives as long as the process: the collector need not walk it again and again
+            gc.collect()
+            gc.freeze()
+            on_ready(self)
+            await self._stop_asked.wait()
+            await self._drain()
+            server.close()
+            await self._listener.shutdown(timeout=1.0)
+            self._unwatch.set()
+            await watcher
+        finally:
+            await admin.close()
+            await self.gate.close()
+            await self._upstream.close()
+            counters.shutdown(wait=False, cancel_futures=True)
+            self._call_log.flush()
+
+    # configuration
+
+    def _build(self, policy: Policy) -> InForce:
+        return InForce(
+            policy=policy,
+            matcher=Matcher(policy),
+            doorman=Doorman(policy),
+            egress=Egress(policy.egress, loopback_only=self.settings.listen.loopback),
+        )
+
+    def on_policy(self, policy: Policy) -> None:
+        """A new policy: swapped between two calls, whole."""
+        try:
+            _require_clients(self.settings, policy)
+        except OpenToNetwork as error:
+            _log.error("configuration refused: %s", error)
+            self.metrics.config_failures.inc()
+            self.metrics.config_ok.set(0)
+            return
+        self._in_force = self._build(policy)
+        self._upstream.addresses = self._addresses(policy)
+        self.metrics.configuration(policy.version, time.time())
+
+    async def _watch(self) -> None:
+        self._reloader.on_outcome = self._outcome
+        await self._reloader.watch(self._unwatch)
+
+    async def _reload(self) -> None:
+        await self._reloader.reload()
+
+    def _outcome(self, in_force: bool) -> None:
+        if not in_force:
+            self.metrics.config_failures.inc()
+        self.metrics.config_ok.set(float(in_force))
+
+    # addresses
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop, address: Address) -> tuple[asyncio.Server, Address]:
+        try:
+            server = await loop.create_server(
+                self._listener, address.host or None, address.port, backlog=_LISTEN_BACKLOG, reuse_address=True
+            )
+        except (OSError, OverflowError) as error:
+            raise AddressInUse(_cannot_listen(address, "--listen", error)) from None
+        host, port = server.sockets[0].getsockname()[:2]
+        return server, Address(address.host and host, port)
+
+    def _addresses(self, policy: Policy) -> AddressPolicy:
+        own = []
+        for address in (self.proxy_address, self.admin_address):
+            for text in _literals(address.host):
+                own.append((ipaddress.ip_address(text), address.port))
+        ports = {*policy.egress.ports, *(port for _, port in policy.egress.addresses)}
+        return AddressPolicy(own=own, allow=policy.egress.addresses, ports=ports)
+
+    def _is_own(self, authority: Authority) -> bool:
+        """A target that is this very port: by the address we listen on, or by any loopback name of it."""
+        if authority.port != self.proxy_address.port:
+            return False
+        return authority.host == self.proxy_address.host or is_loopback(authority.host)
+
+    # answers outside the corridor, gauges
+
+    def _refused(self, call_id: str, problem: Problem) -> None:
+        record = Record(
+            call_id=call_id, entrance="none", method="", target="", started=asyncio.get_running_loop().time()
+        )
+        record.code, record.status = problem.code, problem.status
+        self.metrics.refused.labels("none", problem.code).inc()
+        self._call_log.write(record)
+
+    def _rooms(self) -> dict[str, Room]:
+        now, rooms = self.now_ms(), {}
+        for name in self.gate.services:
+            service = self._in_force.policy.services.get(name)
+            scales = {}
+            if service is not None:
+                limits = [*service.limits, *(limit for one in service.endpoints for limit in one.limits)]
+                scales = {limit.name: limit.scale for limit in limits}
+            fullest = max(self.gate.usage(name), key=lambda use: use[1] / max(1, use[2]), default=None)
+            rooms[name] = Room(
+                usage_ratio=fullest[1] / max(1, fullest[2]) if fullest is not None else 0.0,
+                remaining=(fullest[2] - fullest[1]) / scales.get(fullest[0], 1) if fullest is not None else None,
+                waiting=self.gate.waiting(name),
+                backoff_s=max(0.0, self._exchange.resting.get(name, 0.0) - now) / 1000,
+            )
+        return rooms
+
+    # the end
+
+    def _on_stop(self) -> None:
+        if self._stop_asked.is_set():
+            self._hurry.set()
+        self._stop_asked.set()
+
+    async def _drain(self) -> None:
+        """Stop taking calls, finish what is granted, refuse what cannot finish (threats 4.1)."""
+        self._draining = self._listener.draining = self._exchange.draining = True
+        _log.info("draining: %d calls, %.0f s at most", self._exchange.running, self.settings.drain)
+        self._tunnels.close_idle()
+        if not await self._quiet(self.settings.drain * _HOLD_SHARE):
+            self.gate.drain()
+            if not await self._quiet(self.settings.drain * (1 - _HOLD_SHARE)):
+                _log.warning("the drain is over with %d calls unfinished", self._exchange.running)
+        self._tunnels.close_all()
+
+    async def _quiet(self, seconds: float) -> bool:
+        """Wait until no call is inside; False when time, or a second signal, came first."""
+        if self._exchange.running == 0:
+            return True
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._exchange.idle, self._hurry)]
+        done, pending = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        return waits[0] in done
+
+
+def _require_clients(settings: Settings, policy: Policy) -> None:
+    if not settings.listen.loopback and not policy.clients.tokens and policy.clients.anonymous != "everyone":
+        raise OpenToNetwork(
+            f"{settings.listen} can be reached from the network, and no clients are configured; give them tokens"
+            " (clients: {tokens: …}), listen on 127.0.0.1, or write clients: {anonymous: everyone}"
+        )
+
+
+def _cannot_listen(address: Address, flag: str, error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else "not possible"
+    return f"cannot listen on {address}: {reason.lower()}; choose another address with {flag}"
+
+
+def _literals(host: str) -> list[str]:
+    """The addresses a listen host stands for."""
+    if not host:
+        return ["0.0.0.0", "::"]  # noqa: S104  (compared, not bound)
+    try:
+        return [str(ipaddress.ip_address(host))]
+    except ValueError:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return sorted({str(entry[4][0]).partition("%")[0] for entry in found})
+
+
+def _render(problem: Problem, call_id: str) -> tuple[bytes, Fields]:
+    """An answer to what never became a call: no service, so the plain shape."""
+    body = problem.body("plain", call_id)
+    fields = [*problem.headers(), (b"Content-Type", b"application/json")]
+    if call_id:
+        fields.append((b"X-Headgate-Request-Id", call_id.encode()))
+    return body, fields

@@ -1,0 +1,151 @@
+"""Who is calling: a token becomes a client, a user and a tier (design 4.1).
+
+Tokens are compared by their SHA-256: the digest of what was presented is looked up, so the time taken says nothing
+about the token itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rules.policy import ClientToken, Policy
+
+from .errors import Problem
+from .head import NO_CONTROL, Control
+
+ANONYMOUS = "anonymous"
+
+# Where SDKs put the key they were given (design 4.1, provider-facts 1.2).
+_KEY_FIELDS = frozenset((b"x-api-key", b"api-key", b"x-goog-api-key", b"xi-api-key"))
+_SCHEMES = (b"bearer ", b"token ")
+_MAY_EVERYTHING = frozenset(("user", "tier", "priority"))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The authenticated caller of one call."""
+
+    client: str
+    user: str
+    tier: str | None
+    priority: int
+    token: bytes | None = None
+    """The token that was recognised as ours: it must not go upstream in any place."""
+
+    def __repr__(self) -> str:
+        return f"<Identity {self.client}>"
+
+
+def is_loopback(peer: str) -> bool:
+    """Whether the other end of the connection is this machine."""
+    return peer == "::1" or peer.startswith(("127.", "::ffff:127."))
+
+
+def presented_keys(fields: Iterable[tuple[bytes, bytes]], query: str) -> list[bytes]:
+    """The credentials a client put where it would put an API key, outermost first."""
+    found = []
+    for name, value in fields:
+        lower = name.lower()
+        if lower == b"authorization":
+            head = value[:7].lower()
+            for scheme in _SCHEMES:
+                if head.startswith(scheme):
+                    found.append(value[len(scheme) :].strip())
+            if head.startswith(b"basic ") and (pair := _basic(value)) is not None:
+                # Stripe's form: the key is the user name, the password empty (provider-facts 1.2)
+                found += [part for part in pair if part]
+        elif lower in _KEY_FIELDS:
+            found.append(value.strip())
+    if "key=" in query:
+        found += [part[4:].encode() for part in query.split("&") if part.startswith("key=")]
+    return found
+
+
+def proxy_credentials(fields: Iterable[tuple[bytes, bytes]]) -> tuple[str, bytes] | None:
+    """Name and token of Proxy-Authorization. Raises Problem where it is there and is not Basic."""
+    for name, value in fields:
+        if len(name) == 19 and name.lower() == b"proxy-authorization":
+            pair = _basic(value)
+            if pair is None:
+                raise Problem("proxy_auth_required", "proxy credentials must be Basic name:token", close=True)
+            return pair[0].decode("ascii", "replace"), pair[1]
+    return None
+
+
+class Doorman:
+    """Knows the clients of one policy."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._anonymous = policy.clients.anonymous
+        self._by_digest = {client.token_sha256: client for client in policy.clients.tokens}
+        self._tiers = policy.tiers
+
+    def identify(
+        self,
+        *,
+        peer: str,
+        keys: Sequence[bytes],
+        proxy: tuple[str, bytes] | None,
+        control: Control = NO_CONTROL,
+        through_proxy: bool,
+    ) -> Identity:
+        """The caller. `through_proxy` says which status an unknown one gets: 407, or 401.
+
+        Raises Problem: client_unknown, proxy_auth_required, control_denied.
+        """
+        local = is_loopback(peer)
+        client, token = self._find(keys, proxy)
+        if client is None:
+            if not (self._anonymous == "everyone" or (self._anonymous == "loopback" and local)):
+                if through_proxy:
+                    raise Problem("proxy_auth_required", "send a client token as proxy credentials", close=True)
+                raise Problem("client_unknown", "no client has this token")
+            name = proxy[0] if proxy is not None and proxy[0] else peer
+            user = control.user or name
+            self._check_allowed(control, _MAY_EVERYTHING if local else frozenset(("user",)))
+            return Identity(ANONYMOUS, user, self._tier(control.tier), control.priority or 0)
+        self._check_allowed(control, frozenset(client.may_set))
+        tier = self._tier(control.tier) if control.tier is not None else client.tier
+        return Identity(client.name, control.user or client.user or client.name, tier, control.priority or 0, token)
+
+    def _find(self, keys: Sequence[bytes], proxy: tuple[str, bytes] | None) -> tuple[ClientToken | None, bytes | None]:
+        if not self._by_digest:
+            return None, None
+        if proxy is not None:
+            client = self._by_digest.get(hashlib.sha256(proxy[1]).digest())
+            # right token under another client's name: treated as wrong (threats E6)
+            if client is not None and proxy[0] in ("", client.name):
+                return client, proxy[1]
+        for key in keys:
+            client = self._by_digest.get(hashlib.sha256(key).digest())
+            if client is not None:
+                return client, key
+        return None, None
+
+    def _check_allowed(self, control: Control, may_set: frozenset[str]) -> None:
+        if control is NO_CONTROL:
+            return
+        for name, value in (("user", control.user), ("tier", control.tier), ("priority", control.priority)):
+            if value is not None and name not in may_set:
+                raise Problem("control_denied", f"this client may not set X-Headgate-{name.capitalize()}")
+
+    def _tier(self, name: str | None) -> str | None:
+        if name is not None and name not in self._tiers:
+            raise Problem("bad_control_header", "X-Headgate-Tier names no tier of the configuration")
+        return name
+
+
+def _basic(value: bytes) -> tuple[bytes, bytes] | None:
+    scheme, _, encoded = value.partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        decoded = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    name, colon, token = decoded.partition(b":")
+    return (name, token) if colon else None

@@ -1,0 +1,47 @@
+"""What one call carries through the corridor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rules.match import Matcher
+from rules.meters.estimate import Estimate
+from rules.policy import Endpoint, Policy, Service
+
+from .call import Call
+from .clients import Doorman, Identity
+from .egress import Egress
+from .head import Authority
+from .log import Record
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A policy and what was built from it; swapped whole at reload, so that a call sees one policy to its end."""
+
+    policy: Policy
+    matcher: Matcher
+    doorman: Doorman
+    egress: Egress
+
+
+@dataclass(slots=True)
+class Errand:
+    """A call with its caller, its service and what was learned on the way."""
+
+    call: Call
+    record: Record
+    rules: InForce
+    identity: Identity
+    service: Service
+    endpoint: Endpoint
+    authority: Authority | None
+    """Whom the client asked for; None for a reverse call."""
+    body: bytes | None = None
+    """None: not read; it is streamed, and the call can be sent once only."""
+    count: Estimate | None = None
+
+    @property
+    def model(self) -> str | None:
+        """The model the body names, where the body was read."""
+        return self.count.model if self.count is not None else None

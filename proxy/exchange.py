@@ -1,0 +1,370 @@
+"""The one straight line of a call, steps 2 to 9 of design section 3.
+
+Every room is entered from here and returns to here. The one loop is a call that met a limit or a bad key and goes
+back to the gate, keeping its place in the line; the one way out before the end is a Problem, answered at the bottom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+
+from rules import dialects
+from rules.meters.usage import Tap, tap
+from rules.plan import learn, plan
+from rules.policy import Service
+from rules.verdict import Grant, Lesson, Plan, Refuse
+
+from . import headers, outgoing
+from .call import Call, ClientGone
+from .clients import ANONYMOUS, Identity, presented_keys, proxy_credentials
+from .errand import Errand, InForce
+from .errors import Problem
+from .faults import UpstreamProblem
+from .gate import Gate
+from .head import Authority
+from .headers import Fields
+from .log import CallLog, Record
+from .measure import Measure
+from .metrics import Metrics
+from .refusal import problem_of
+from .stream import relay
+from .tunnel import Tunnels
+from .upstream import Reply, Target, Upstream
+
+_log = logging.getLogger("headgate.exchange")
+
+# An error body is read this far to tell what it means (the longest recorded ones are under 4 KiB).
+ERROR_BYTES = 65_536
+# Sendings of one call: each of them waited for its grant, so this bounds a pool of dead keys, not a storm.
+ATTEMPTS = 8
+
+
+class Exchange:
+    """Steps 2 to 9, for calls of every entrance."""
+
+    def __init__(
+        self,
+        *,
+        in_force: Callable[[], InForce],
+        measure: Measure,
+        gate: Gate,
+        upstream: Upstream,
+        tunnels: Tunnels,
+        metrics: Metrics,
+        call_log: CallLog,
+        now_ms: Callable[[], float],
+        pseudonym: bytes,
+        own: Callable[[Authority], bool],
+    ) -> None:
+        """`now_ms`: the gate's clock, wall time that never steps back. `pseudonym`: our name in Via.
+        `own`: whether an authority is where this process listens."""
+        self._in_force = in_force
+        self._measure = measure
+        self._gate = gate
+        self._upstream = upstream
+        self._tunnels = tunnels
+        self._metrics = metrics
+        self._call_log = call_log
+        self._now_ms = now_ms
+        self._pseudonym = pseudonym
+        self._own = own
+        self.draining = False
+        self.running = 0
+        """Calls inside, for the drain."""
+        self.idle = asyncio.Event()
+        self.resting: dict[str, float] = {}
+        """Service -> until when (`now_ms`) the longest rest lasts that a reply taught."""
+
+    async def serve(self, call: Call) -> None:
+        """Take a call from its head to its answer. Raises only ClientGone and CancelledError."""
+        head = call.head
+        record = Record(
+            call_id=call.id, entrance=head.entrance, method=head.method, target=head.target, started=call.received
+        )
+        self.running += 1
+        self.idle.clear()
+        try:
+            await self._serve(call, record)
+        except Problem as problem:
+            await self._answer(call, record, problem)
+        except (ClientGone, asyncio.CancelledError):
+            record.code = "client_gone"
+            raise
+        except Exception as error:
+            _log.error("call %s: %s", call.id, _where(error))
+            await self._answer(call, record, Problem("internal", "an error of our own; the log names it", close=True))
+        finally:
+            self.running -= 1
+            if self.running == 0:
+                self.idle.set()
+            self._close(record)
+
+    async def _serve(self, call: Call, record: Record) -> None:
+        head, rules = call.head, self._in_force()
+        if self.draining:
+            raise Problem("draining", "this Headgate is shutting down", close=True, retry_after_ms=1000)
+        if headers.passed_through(head.fields, self._pseudonym) or (head.authority and self._own(head.authority)):
+            raise Problem("loop", "the call leads back to this Headgate", close=True)
+        identity = self._identify(call, rules, record)
+        if head.entrance == "connect":
+            assert head.authority is not None
+            await self._connect(call, rules, record, head.authority)
+            return
+        if (head.upgrade or b"").lower() == b"websocket":
+            raise Problem("upgrade_unsupported", "WebSocket calls are not relayed", close=True)
+        service = self._service(call, rules)
+        if service is None:
+            await self._pass(call, rules, record)
+            return
+        endpoint = rules.matcher.endpoint(service, head.method, head.target)
+        record.service, record.endpoint = service.name, endpoint.name
+        errand = Errand(call, record, rules, identity, service, endpoint, head.authority)
+        occupied = await self._measure.look(errand)
+        try:
+            await self._send(errand)
+        finally:
+            self._measure.give_back(occupied)
+
+    # 2: client, service, endpoint
+
+    def _identify(self, call: Call, rules: InForce, record: Record) -> Identity:
+        head = call.head
+        proxy = proxy_credentials(call.proxy_fields if call.bound is not None else head.fields)
+        if head.entrance == "connect" and proxy is None and self._intercepts(rules, head.authority):
+            # the decrypted calls carry a token of their own and are judged one by one
+            identity = Identity(ANONYMOUS, call.peer, None, 0)
+        else:
+            identity = rules.doorman.identify(
+                peer=call.peer,
+                keys=presented_keys(head.fields, head.target.partition("?")[2]),
+                proxy=proxy,
+                control=head.control,
+                through_proxy=head.entrance in ("forward", "connect"),
+            )
+        record.client, record.user, record.tier = identity.client, identity.user, identity.tier
+        return identity
+
+    def _intercepts(self, rules: InForce, authority: Authority | None) -> bool:
+        return authority is not None and authority.port == 443 and rules.matcher.by_host(authority.host) is not None
+
+    def _service(self, call: Call, rules: InForce) -> Service | None:
+        head = call.head
+        if head.entrance == "reverse":
+            service = rules.matcher.by_name(head.service or "")
+            if service is None:
+                raise Problem("service_unknown", "the first path segment must name a service, as in /openai/v1/models")
+            return service
+        assert head.authority is not None
+        service = rules.matcher.by_host(head.authority.host)
+        if service is not None and head.authority.port not in (80, 443):
+            raise Problem("port_denied", "a service is reached on ports 80 and 443 only", close=True)
+        return service
+
+    async def _connect(self, call: Call, rules: InForce, record: Record, authority: Authority) -> None:
+        record.status = 200
+        if self._intercepts(rules, authority):
+            record.code = "intercept"
+            await self._tunnels.intercept(call, authority)
+        else:
+            target = rules.egress.target(authority, "https")
+            record.code = "tunnel"
+            await self._tunnels.relay(call, target)
+
+    async def _pass(self, call: Call, rules: InForce, record: Record) -> None:
+        """A forward call to a host outside the catalogue: no key, no gate, only a line in the log."""
+        head = call.head
+        assert head.authority is not None
+        target = rules.egress.target(head.authority, head.scheme)
+        fields = outgoing.passed(call, target, self._pseudonym)
+        record.attempts = 1
+        reply = await self._dispatch(call, target, head.target, fields, b"" if call.body.empty else None)
+        record.upstream_ms = (asyncio.get_running_loop().time() - call.received) * 1000
+        await self._relay(call, record, reply, None, ())
+
+    # 3 to 8: plan, grant, send, relay, learn, settle
+
+    async def _send(self, errand: Errand) -> None:
+        record, service = errand.record, errand.service
+        facts = self._measure.facts(errand)
+        record.estimate = facts.costs
+        wish = plan(facts)
+        enqueued_ms = self._now_ms()
+        for attempt in range(ATTEMPTS):
+            verdict = wish if isinstance(wish, Refuse) else await self._gate.acquire(wish, enqueued_ms=enqueued_ms)
+            record.waited_ms += verdict.waited_ms
+            if isinstance(verdict, Refuse):
+                raise problem_of(service, verdict, record.waited_ms)
+            record.key, record.attempts = verdict.key, attempt + 1
+            last = attempt + 1 == ATTEMPTS or errand.body is None
+            if await self._attempt(errand, verdict, attempt, last=last):
+                return
+            assert isinstance(wish, Plan)
+            passed_ms = int(self._now_ms() - enqueued_ms)
+            wish = dataclasses.replace(wish, max_wait_ms=max(0, wish.max_wait_ms - passed_ms))
+
+    async def _attempt(self, errand: Errand, grant: Grant, attempt: int, *, last: bool) -> bool:
+        """Send once with a grant. True when the client has its answer; False to go back to the gate."""
+        call, record, name = errand.call, errand.record, errand.service.name
+        loop = asyncio.get_running_loop()
+        sent_at = loop.time()
+        try:
+            where, target, fields = outgoing.addressed(errand, grant, self._pseudonym)
+            reply = await self._dispatch(call, where, target, fields, errand.body)
+        except UpstreamProblem as fault:
+            self._finish(errand, grant, None, counted=fault.counted)
+            raise
+        except BaseException:
+            self._gate.settle(grant, {})
+            raise
+        seconds = loop.time() - sent_at
+        record.upstream_ms = seconds * 1000
+        self._metrics.upstream_seconds.labels(name).observe(seconds)
+        self._metrics.upstream_status.labels(name, str(reply.status)).inc()
+        usage: Tap | None = None
+        first = b""
+        counted = True
+        try:
+            if reply.status >= 400:
+                first = await reply.read(ERROR_BYTES)
+                lesson = self._learn(errand, grant, reply, first, attempt)
+                counted = lesson.counted
+                if lesson.retry and not last:
+                    # a body we have not seen the end of is not worth reading for a warm connection
+                    reply.release() if reply.complete else reply.abort()
+                    return False
+            elif errand.endpoint.body != "none":
+                usage = _tap(errand, reply)
+            await self._relay(call, record, reply, usage, (first,) if first else ())
+            return True
+        except BaseException:
+            reply.abort()
+            raise
+        finally:
+            self._finish(errand, grant, usage, counted=counted)
+
+    async def _dispatch(self, call: Call, target: Target, raw_target: str, fields: Fields, body: bytes | None) -> Reply:
+        """Step 5. `body` None: stream the client's."""
+        method = call.head.method.encode()
+        if body is not None:
+            empty = not body and call.head.method not in ("POST", "PUT", "PATCH")
+            return await self._upstream.send(target, method, raw_target.encode(), fields, None if empty else body)
+        length = call.body.length
+        if length is not None:
+            fields.append((b"Content-Length", b"%d" % length))
+        pieces = aiter(call.body)
+        return await self._upstream.send(target, method, raw_target.encode(), fields, pieces, chunked=length is None)
+
+    async def _relay(
+        self, call: Call, record: Record, reply: Reply, usage: Tap | None, first: tuple[bytes, ...]
+    ) -> None:
+        """Step 6. Whatever ends it, the reply is released or aborted."""
+        record.status, record.origin = reply.status, "upstream"
+        fields = headers.end_to_end(reply.headers, drop=(b"content-length",))
+        fields += _own_fields(call.id, record)
+        declared = headers.value_of(reply.headers, b"content-length")
+        answer = call.answer
+        if self.draining:
+            answer.keep_alive = False
+        answer.start(reply.status, reply.reason, fields, length=int(declared) if declared is not None else None)
+        try:
+            if not first and not reply.buffered:
+                await answer.flush()
+            await relay(reply, answer, usage.feed if usage is not None else None, first)
+            reply.release()
+        except UpstreamProblem as fault:
+            record.code = fault.code
+            answer.cut()
+        finally:
+            reply.abort()
+            record.bytes_out = answer.sent
+
+    def _learn(self, errand: Errand, grant: Grant, reply: Reply, body: bytes, attempt: int) -> Lesson:
+        """Step 7: what an error means for the key, its group and this call."""
+        service = errand.service
+        reading = dialects.read(service.dialect, reply.status, reply.headers, body, now_s=self._now_ms() / 1000)
+        lesson = learn(
+            reading,
+            grant,
+            model=errand.model,
+            backoff=service.backoff,
+            attempt=attempt,
+            pooled=service.pooled,
+        )
+        for block in lesson.blocks:
+            self.resting[service.name] = max(self.resting.get(service.name, 0.0), self._now_ms() + block.for_ms)
+            _log.warning("%s: %s rests %d s for key %s", service.name, block.reason, block.for_ms // 1000, grant.key)
+        self._gate.rest(service.name, lesson.blocks)
+        return lesson
+
+    def _finish(self, errand: Errand, grant: Grant, usage: Tap | None, *, counted: bool) -> None:
+        """Step 8: the true cost, where the reply told it."""
+        if not counted:
+            self._gate.refund(grant)
+            return
+        actual = usage.finish() if usage is not None else None
+        self._gate.settle(grant, actual or {})
+        if not actual:
+            return
+        errand.record.actual = actual
+        estimated: Mapping[str, float] = errand.record.estimate or {}
+        for meter, amount in actual.items():
+            if estimated.get(meter):
+                ratio = self._metrics.estimate_ratio.labels(errand.service.name, meter)
+                ratio.observe(amount / estimated[meter])
+
+    # 9: answers of our own, the log line
+
+    async def _answer(self, call: Call, record: Record, problem: Problem) -> None:
+        record.code, record.status, record.origin = problem.code, problem.status, "headgate"
+        if call.answer.started:
+            call.answer.cut()
+            return
+        service = self._in_force().policy.services.get(record.service or "")
+        body = problem.body(service.shape if service is not None else "plain", call.id)
+        fields = [*problem.headers(), (b"Content-Type", b"application/json"), *_own_fields(call.id, record)]
+        await call.answer.problem(problem, fields, body)
+        record.bytes_out = call.answer.sent
+
+    def _close(self, record: Record) -> None:
+        metrics, service = self._metrics, record.service
+        if record.origin == "headgate" and record.status >= 400 and record.code is not None:
+            metrics.refused.labels(service or "none", record.code).inc()
+        if service is not None:
+            if record.attempts:
+                metrics.granted.labels(service).inc()
+            if record.waited_ms > 0:
+                metrics.held.labels(service).inc()
+                metrics.waited.labels(service).observe(record.waited_ms / 1000)
+            result = "refused" if not record.attempts else "held" if record.waited_ms > 0 else "granted"
+            metrics.checks.labels(service, result).inc()
+        self._call_log.write(record)
+
+
+def _own_fields(call_id: str, record: Record) -> Fields:
+    fields = [(b"X-Headgate-Request-Id", call_id.encode())]
+    if record.service is not None:
+        fields.append((b"X-Headgate-Service", record.service.encode()))
+        fields.append((b"X-Headgate-Waited", b"%.3f" % (record.waited_ms / 1000)))
+    return fields
+
+
+def _tap(errand: Errand, reply: Reply) -> Tap:
+    kind = headers.value_of(reply.headers, b"content-type")
+    coding = headers.value_of(reply.headers, b"content-encoding")
+    return tap(
+        errand.endpoint.body,
+        kind.decode("latin-1") if kind is not None else None,
+        content_encoding=coding.decode("latin-1") if coding is not None else None,
+    )
+
+
+def _where(error: BaseException) -> str:
+    """Type and place of an error of ours; never its text, which may quote a peer's bytes (threats F3)."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    spot = f" at {place.tb_frame.f_code.co_filename.rpartition('/')[2]}:{place.tb_lineno}" if place is not None else ""
+    return type(error).__name__ + spot

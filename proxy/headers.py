@@ -1,0 +1,79 @@
+"""Functions on header lists: what must not be forwarded, what we add, what we read from the client.
+
+A header list is `list[tuple[bytes, bytes]]`, order and spelling as received (RFC 9110 section 5.3 lets neither be
+lost for repeated names). Names are compared in lower case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+Fields = list[tuple[bytes, bytes]]
+
+# RFC 9110 section 7.6.1, with the two that old clients still send.
+HOP_BY_HOP = frozenset(
+    (
+        b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
+        b"proxy-authenticate", b"proxy-authorization", b"proxy-authentication-info", b"http2-settings",
+    )
+)  # fmt: skip
+
+# Fields a Connection header may not take away: the message would change its meaning (threats 2.2 row 13).
+PROTECTED = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization"))
+
+# Names whose underscore spelling some servers read as the real one (threats 2.2 row 14, E5).
+_TWINS = HOP_BY_HOP | PROTECTED | {b"x-api-key", b"api-key", b"x-goog-api-key", b"expect", b"via", b"cookie"}
+
+_PREFIX = b"x-headgate-"
+VIA_NAME = b"headgate"
+
+
+def is_twin(lower_name: bytes) -> bool:
+    """True for a name with an underscore (or a trailing one) that equals a known name but for it."""
+    if b"_" not in lower_name:
+        return False
+    dashed = lower_name.replace(b"_", b"-").strip(b"-")
+    return dashed in _TWINS or dashed.startswith((b"x-forwarded", _PREFIX))
+
+
+def connection_options(value: bytes) -> list[bytes]:
+    """The tokens of a Connection header, in lower case (RFC 9110 section 7.6.1)."""
+    return [token for token in (part.strip().lower() for part in value.split(b",")) if token]
+
+
+def end_to_end(fields: Iterable[tuple[bytes, bytes]], *, drop: Sequence[bytes] = ()) -> Fields:
+    """The fields that go on to the next hop: no hop-by-hop, nothing Connection names, no control header, no twin.
+
+    `drop` names more fields to leave out, in lower case. Connection cannot take away a PROTECTED field.
+    """
+    fields = list(fields)
+    gone = set(HOP_BY_HOP)
+    gone.update(drop)
+    for name, value in fields:
+        if len(name) == 10 and name.lower() == b"connection":
+            gone.update(option for option in connection_options(value) if option not in PROTECTED)
+    kept = []
+    for field in fields:
+        lower = field[0].lower()
+        if lower in gone or lower.startswith(_PREFIX) or is_twin(lower):
+            continue
+        kept.append(field)
+    return kept
+
+
+def value_of(fields: Iterable[tuple[bytes, bytes]], lower_name: bytes) -> bytes | None:
+    """The first value of a field, or None."""
+    for name, value in fields:
+        if len(name) == len(lower_name) and name.lower() == lower_name:
+            return value
+    return None
+
+
+def via(version: tuple[int, int], pseudonym: bytes) -> tuple[bytes, bytes]:
+    """The Via field of this hop (RFC 9110 section 7.6.3)."""
+    return b"Via", b"%d.%d %s" % (*version, pseudonym)
+
+
+def passed_through(fields: Iterable[tuple[bytes, bytes]], pseudonym: bytes) -> bool:
+    """True when a Via field names this very process: the call came back to us."""
+    return any(len(name) == 3 and name.lower() == b"via" and pseudonym in value for name, value in fields)

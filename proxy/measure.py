@@ -1,0 +1,119 @@
+"""Step 3, the half that touches bytes: a bounded look at the body, and the facts the rules plan with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import Executor
+
+from rules.meters import Estimate, estimate
+from rules.plan import Facts, costs_of, digest
+from rules.policy import Endpoint, Service
+
+from . import credentials
+from .errand import Errand
+from .errors import Problem
+from .metrics import Metrics
+
+# Bodies above this are counted in a thread: 64 KiB of prose is about 6 ms of encoding (provider-facts 2.1).
+COUNT_INLINE = 65_536
+# A body that is not metered is kept for a second sending up to this size, and streamed above it.
+REPLAY_BYTES = 65_536
+# The most a metered body may hold in memory; a longer one is streamed and counted by its length. The largest
+# request OpenAI takes is 512 MB of images (provider-facts 2.5), ordinary ones stay far below this.
+METERED_BYTES = 32 << 20
+# Characters per token where a body is not read (provider-facts 2.8).
+_BYTES_PER_TOKEN = 4
+# Bytes a second of speech takes: mp3 at 128 kbit/s. A rough charge until uploads are measured.
+_AUDIO_BYTES_PER_SECOND = 16_000
+
+
+class Measure:
+    """Reads bodies within a bound on all that are held at once, and counts them."""
+
+    def __init__(self, *, metrics: Metrics, counters: Executor, held_bytes: int) -> None:
+        self._metrics = metrics
+        self._counters = counters
+        self._room = held_bytes
+
+    def give_back(self, size: int) -> None:
+        """The call is over: its body is no longer held."""
+        self._room += size
+
+    async def look(self, errand: Errand) -> int:
+        """Read as much of the body as counting and a second sending need; returns the bytes it now occupies.
+
+        Raises Problem (overloaded, and what ClientBody raises) or ClientGone.
+        """
+        call, service, endpoint = errand.call, errand.service, errand.endpoint
+        metered = endpoint.body != "none" and service.mode != "off"
+        limit = METERED_BYTES if metered else REPLAY_BYTES
+        length = call.body.length
+        if length == 0:
+            errand.body = b""
+            return 0
+        if not metered if length is None else length > limit:
+            return 0
+        # a chunked body says no length: reserve the most it may have
+        reserved = self._reserve(length if length is not None else limit)
+        try:
+            errand.body = await call.body.read(limit)
+            if metered:
+                errand.count = await self._count(errand.body, service, endpoint)
+                errand.record.model = errand.count.model
+        except BaseException:
+            self.give_back(reserved)
+            raise
+        self.give_back(reserved - len(errand.body))
+        return len(errand.body)
+
+    def facts(self, errand: Errand) -> Facts:
+        """Everything `rules.plan` asks of a call."""
+        call, service, endpoint, count = errand.call, errand.service, errand.endpoint, errand.count
+        common, of_key = errand.rules.matcher.limits_for(service, endpoint, errand.model)
+        counted: Mapping[str, float] = count.costs if count is not None else {}
+        length = call.body.length or 0
+        if count is None and length and endpoint.body != "none":
+            counted = {"tokens": length / _BYTES_PER_TOKEN, "input_tokens": length / _BYTES_PER_TOKEN}
+        elif length and any(limit.meter == "audio_seconds" for limit in (*common, *of_key)):
+            counted = {**counted, "audio_seconds": length / _AUDIO_BYTES_PER_SECOND}
+        caller = None
+        if not service.pooled:
+            own = credentials.find(service.credential, call.head.fields, call.head.target)
+            caller = digest(own.decode("ascii", "replace")) if own is not None else None
+        identity = errand.identity
+        return Facts(
+            service=service,
+            endpoint=endpoint,
+            common=common,
+            of_key=of_key,
+            model=errand.model,
+            user=identity.user,
+            client=identity.client,
+            tier=identity.tier,
+            costs=costs_of(service, endpoint, errand.model, counted),
+            caller=caller,
+            max_wait_ms=call.head.control.max_wait_ms,
+        )
+
+    def _reserve(self, size: int) -> int:
+        if size > self._room:
+            raise Problem("overloaded", "too many bodies are held", close=True, retry_after_ms=1000)
+        self._room -= size
+        return size
+
+    async def _count(self, body: bytes, service: Service, endpoint: Endpoint) -> Estimate:
+        if len(body) <= COUNT_INLINE:
+            count = estimate(endpoint.body, body, margin=service.token_margin)
+        else:
+            loop = asyncio.get_running_loop()
+            count = await loop.run_in_executor(self._counters, _estimate, body, service, endpoint)
+        if not count.readable:
+            self._metrics.unreadable_body.labels(service.name).inc()
+        elif not count.known_model:
+            self._metrics.unknown_model.labels(service.name).inc()
+        return count
+
+
+def _estimate(body: bytes, service: Service, endpoint: Endpoint) -> Estimate:
+    return estimate(endpoint.body, body, margin=service.token_margin)

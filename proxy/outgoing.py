@@ -1,0 +1,79 @@
+"""The head a call leaves with: where it goes, its fields, and the granted key in its place."""
+
+from __future__ import annotations
+
+from rules.policy import Service
+from rules.verdict import Grant
+
+from . import credentials, headers
+from .call import Call
+from .errand import Errand
+from .head import Authority
+from .headers import Fields
+from .upstream import Target
+
+# Never sent on as they came: we write Host and the framing, and have answered Expect ourselves.
+_OURS = (b"host", b"content-length", b"expect")
+_TAPPED_CODINGS = (b"gzip", b"deflate", b"identity")
+
+
+def addressed(errand: Errand, grant: Grant, pseudonym: bytes) -> tuple[Target, str, Fields]:
+    """Target, raw request target and fields of a call to a service, with the granted key in place.
+
+    The key is bound to the place: dialled name, SNI and Host are the one authority the rules decided on (threats D).
+    """
+    call, service = errand.call, errand.service
+    head = call.head
+    fields = headers.end_to_end(head.fields, drop=_OURS)
+    target = head.target
+    if errand.identity.token is not None:
+        fields, target = credentials.take_out_token(errand.identity.token, fields, target)
+    if service.pooled:
+        fields, target = credentials.take_out(service.credential, fields, target)
+        secret = next(key.secret for key in service.keys if key.id == grant.key)
+        fields, target = credentials.write(service.credential.write, secret, fields, target)
+    if errand.endpoint.body != "none":
+        fields = _readable_codings(fields)
+    where, prefix = _where(service, errand.authority)
+    host = Authority(where.host, where.port).field(where.scheme)
+    return where, prefix + target, framed(call, fields, host, pseudonym)
+
+
+def framed(call: Call, fields: Fields, host: bytes, pseudonym: bytes) -> Fields:
+    """`fields` behind Host and before Via."""
+    return [(b"Host", host), *fields, headers.via(call.head.version, pseudonym)]
+
+
+def passed(call: Call, target: Target, pseudonym: bytes) -> Fields:
+    """Fields of a forward call to a host outside the catalogue."""
+    fields = headers.end_to_end(call.head.fields, drop=_OURS)
+    return framed(call, fields, Authority(target.host, target.port).field(target.scheme), pseudonym)
+
+
+def _where(service: Service, asked: Authority | None) -> tuple[Target, str]:
+    origin = service.upstream
+    if origin is not None:
+        scheme, host, port, prefix = origin.scheme, origin.host, origin.port, origin.path
+    else:
+        # a key never travels in clear text: catalogue hosts are spoken to over TLS whatever the target said
+        scheme, host, port, prefix = "https", asked.host if asked is not None else service.hosts[0], 443, ""
+    where = Target(
+        scheme=scheme,
+        host=host,
+        port=port,
+        connect_to=service.connect_to,
+        ca=service.upstream_ca,
+        checked=origin is None and service.connect_to is None,
+    )
+    return where, prefix
+
+
+def _readable_codings(fields: Fields) -> Fields:
+    """Accept-Encoding narrowed to what the usage tap can read (provider-facts 6.3)."""
+    narrowed = []
+    for name, value in fields:
+        if len(name) == 15 and name.lower() == b"accept-encoding":
+            known = [part for part in value.split(b",") if part.partition(b";")[0].strip().lower() in _TAPPED_CODINGS]
+            value = b",".join(known).strip() or b"identity"
+        narrowed.append((name, value))
+    return narrowed
