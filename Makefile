@@ -1,0 +1,54 @@
+# The one task runner. Every target sets up what it needs; a fresh Debian with Python 3.11 or newer and make is enough.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: run test lint bench soak lock clean
+
+run: $(VENV)/.run
+	@$(BIN)/headgate serve $(ARGS)
+
+test: $(VENV)/.dev redis
+	$(BIN)/python -m pytest -n 2 -m "not slow" tests
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev redis
+	$(BIN)/python -m tests.bench.main_path
+	$(BIN)/python -m tests.bench.gate
+
+soak: $(VENV)/.dev redis
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n 2 tests
+
+# Hashes for requirements*.in; the files name no index, so that an install works behind any mirror.
+lock: $(VENV)/.dev
+	for name in requirements requirements-dev; do \
+	  $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
+	    --no-emit-trusted-host --no-emit-find-links --no-emit-options --no-header -o $$name.txt $$name.in; \
+	done
+
+clean:
+	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .hypothesis build *.egg-info
+
+$(VENV)/bin/python:
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { rm -rf $(VENV); sh tools/apt-install.sh python3-venv && $(PYTHON) -m venv $(VENV); }
+
+$(VENV)/.run: requirements.txt pyproject.toml | $(VENV)/bin/python
+	@echo "setting up $(VENV) (once)"
+	@$(BIN)/pip install --quiet --require-hashes -r requirements.txt
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+	@$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
+	@touch $@
+
+.PHONY: redis
+redis:
+	@command -v redis-server >/dev/null || sh tools/apt-install.sh redis-server
