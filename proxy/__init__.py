@@ -7,7 +7,8 @@ listener      the front door: reverse, forward and decrypted calls become a Call
 tunnel        CONNECT: intercept with our CA, relay blindly, or deny; never decides which
 clients       who is calling: token -> client, user, tier
 exchange      the one straight line of a call
-gate          the gate's actor: inbox, group commit, futures, timers; fails over between the hosts
+gate          acquire, settle, refund, rest: the gate as the others see it
+ticker        when a tick is sent, and to which host: group commit, timers, heartbeat, failover
 line          one service's calls in this process: who waits, what is in flight, what the next tick must say
 redis_host    runs the gate's script on Redis; the only importer of redis
 upstream      connection pool, sends a call, streams the reply; the only translator of client-library errors

@@ -1,0 +1,296 @@
+"""When a tick is sent, and to which host: group commit, timers, heartbeat, failover (limiter.md 5, 10, 12).
+
+Law: one tick of a service is on its way at a time, and what arrives meanwhile travels in the next; only the tasks here
+await Redis; a tick that got no answer is sent again with the same number, once, and then the store counts as away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import math
+import random
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rules.gate import wire
+from rules.gate.engine import Engine
+
+from .line import Batch, Line, Session, Waiting
+from .redis_host import RedisHost, StoreUnavailable
+from .tasks import spawn
+
+_log = logging.getLogger("headgate.gate")
+
+HEARTBEAT = 1.0
+"""Seconds between ticks of a service that has something waiting or in flight (limiter.md 10)."""
+
+BEATS_PER_STATEMENT = 60
+"""Heartbeats after which every gauge is stated again: the store keeps them 15 minutes."""
+
+SPREAD_MS = 3
+"""Replicas look at a wake time this far apart, by rank (limiter.md 10)."""
+
+FALLBACK_SHARE = 800
+"""Per mille of a limit that all replicas together use while the store is away (limiter.md 12: phi = 0.8)."""
+
+WHOLE = 1000
+
+PROBE = 1.0
+"""Seconds between looks at a store that is away; each with jitter, so that replicas do not return in step."""
+
+SWEEP = 30.0
+"""Seconds between collections of expired keys in the embedded store."""
+
+
+class CallLater(Protocol):
+    """`loop.call_later`, or a virtual clock's."""
+
+    def __call__(self, delay: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle: ...
+
+
+class Ticker:
+    """Carries the lines' words to the host in use."""
+
+    def __init__(
+        self,
+        *,
+        now_ms: Callable[[], float],
+        store: RedisHost | None,
+        call_later: CallLater | None,
+        replica: str,
+        give: Callable[[Line, Waiting, wire.Granted], None],
+    ) -> None:
+        """`give`: hands a grant to the call it is for."""
+        self._now_ms = now_ms
+        self._store = store
+        self._later = call_later
+        self._replica = replica
+        self._give = give
+        self._engine = Engine()
+        self._sessions: dict[tuple[str, bool], Session] = {}
+        self._replicas = 1
+        self._listener: asyncio.Task[None] | None = None
+        self._probe: asyncio.TimerHandle | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.lines: dict[str, Line] = {}
+        self.online = store is not None
+        self.closed = False
+        self.degraded = False
+        self.degraded_reason: str | None = None
+        self.held = 0
+        self.fallbacks = 0
+
+    async def stop(self) -> None:
+        """No timer fires and no connection stays."""
+        self.closed = True
+        for line in self.lines.values():
+            line.stop()
+        for timer in (self._probe, self._sweeper):
+            if timer is not None:
+                timer.cancel()
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.wait([self._listener])
+        if self._store is not None:
+            await self._store.close()
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+        """By the loop's clock, or the test's."""
+        return (self._later or asyncio.get_running_loop().call_later)(delay, callback, *args)
+
+    def _session(self, service: str, online: bool) -> Session:
+        found = self._sessions.get((service, online))
+        if found is None:
+            found = self._sessions[service, online] = Session()
+        return found
+
+    def line(self, service: str) -> Line:
+        """The line of a service; made with its first call."""
+        line = self.lines.get(service)
+        if line is None:
+            session = self._session(service, self.online)
+            session.restart()
+            line = self.lines[service] = Line(service, self._replica.encode(), session)
+        return line
+
+    def flush_soon(self, line: Line) -> None:
+        """Tick once the loop has run what is ready now. A line that nobody waits in need not hurry when embedded."""
+        if line.soon is None and not self.closed and (self.online or line.waiting):
+            line.soon = self.call_later(0, self._flush_now, line)
+
+    def _flush_now(self, line: Line) -> None:
+        line.soon = None
+        if line.has_work:
+            self.flush(line)
+
+    def flush(self, line: Line) -> None:
+        """Tick now, or as soon as the tick on its way is back."""
+        if self.closed:
+            return
+        if not self.online:
+            self._tick_here(line)
+        elif not line.busy:
+            line.busy = True
+            spawn(self._tick_there(line), name=f"gate tick {line.service}")
+
+    def _look_again(self, line: Line) -> None:
+        line.timer = None
+        line.forced = True
+        self.flush(line)
+
+    def _tick_here(self, line: Line) -> None:
+        while line.has_work:
+            now = self._now_ms()
+            batch = line.take(now, self._share())
+            answer = self._engine.tick(line.key, math.floor(now), batch.args)
+            self._apply(line, batch, wire.reply(answer))
+
+    def _share(self) -> int:
+        if self._store is None or self.online:
+            return WHOLE
+        return max(1, FALLBACK_SHARE // self._replicas)
+
+    async def _tick_there(self, line: Line) -> None:
+        try:
+            while self.online and line.has_work:
+                batch = line.take(self._now_ms(), WHOLE)
+                answer = await self._ask(line, batch)
+                if answer is None:
+                    return
+                if batch.session is line.session and self.online:
+                    self._apply(line, batch, wire.reply(answer))
+        finally:
+            line.note_idle()
+            if not self.closed and line.has_work:
+                self.flush_soon(line)
+
+    async def _ask(self, line: Line, batch: Batch) -> bytes | None:
+        """One tick, tried twice with the same sequence number. None: the store is lost, and the line has moved."""
+        assert self._store is not None
+        for again in (False, True):
+            try:
+                return await self._store.tick(line.key, batch.args)
+            except StoreUnavailable as error:
+                if not again:
+                    continue
+                line.in_doubt(batch)
+                if self.online:
+                    self.go_offline(str(error))
+        return None
+
+    def _apply(self, line: Line, batch: Batch, reply: wire.Reply) -> None:
+        if reply.status != wire.DONE:
+            line.not_done(batch)
+            line.restate()
+            return
+        now = self._now_ms()
+        self._replicas = max(1, reply.replicas) if self.online else self._replicas
+        self.held += len(reply.held)
+        line.apply(batch, reply, now, functools.partial(self._give, line))
+        self._arm(line, reply)
+
+    def _arm(self, line: Line, reply: wire.Reply) -> None:
+        if line.timer is not None:
+            line.timer.cancel()
+            line.timer = None
+        if reply.next_ms is not None and line.waiting:
+            if reply.next_ms == 0:
+                line.forced = True
+                self.flush_soon(line)
+            else:
+                delay = (reply.next_ms + reply.rank * SPREAD_MS) / 1000
+                line.timer = self.call_later(delay, self._look_again, line)
+        if self.online and line.heartbeat is None and line.is_alive:
+            line.heartbeat = self.call_later(HEARTBEAT, self._beat, line)
+
+    def _beat(self, line: Line) -> None:
+        line.heartbeat = None
+        if self.closed or not self.online or not line.is_alive:
+            return
+        line.beats += 1
+        if line.beats % BEATS_PER_STATEMENT == 0:
+            line.state_all()
+        line.forced = True
+        line.heartbeat = self.call_later(HEARTBEAT, self._beat, line)
+        self.flush(line)
+
+    # between hosts
+
+    def go_offline(self, reason: str) -> None:
+        """The store is away: the embedded gate takes over with this replica's share."""
+        self.online = False
+        self.degraded, self.degraded_reason = True, reason
+        self.fallbacks += 1
+        _log.error("%s; limits are shared out among %d replicas until it is back", reason, self._replicas)
+        for line in self.lines.values():
+            line.session = self._session(line.service, False)
+            line.restate()
+            self.flush_soon(line)
+        self._arm_probe()
+
+    def _arm_probe(self) -> None:
+        delay = PROBE * (0.75 + random.random() / 2)  # noqa: S311 (jitter, not a secret)
+        self._probe = self.call_later(delay, self._start_probe)
+
+    def _start_probe(self) -> None:
+        self._probe = None
+        if not self.closed:
+            spawn(self._look_for_store(), name="gate probe")
+
+    async def _look_for_store(self) -> None:
+        assert self._store is not None
+        try:
+            await self._store.connect()
+        except StoreUnavailable:
+            if not self.closed:
+                self._arm_probe()
+            return
+        if not self.closed:
+            self._go_online()
+
+    def _go_online(self) -> None:
+        """The store is back: it learns what waits, what is in flight and what was charged meanwhile."""
+        now = self._now_ms()
+        self.online = True
+        self.degraded, self.degraded_reason = False, None
+        _log.warning("the store is back")
+        for line in self.lines.values():
+            there, here = self._session(line.service, True), line.session
+            here.pass_excess(there)
+            line.hand_over(there, now)
+            line.session = there
+            line.restate()
+            self.flush_soon(line)
+        self.listen()
+
+    def listen(self) -> None:
+        """Hear the nudges of other replicas' ticks."""
+        if self._listener is None or self._listener.done():
+            self._listener = spawn(self._hear_nudges(), name="gate nudges")
+
+    async def _hear_nudges(self) -> None:
+        assert self._store is not None
+        await self._store.listen(self._replica, self._nudged)
+        if not self.closed:
+            self.call_later(PROBE, self._listen_again)
+
+    def _listen_again(self) -> None:
+        if not self.closed and self.online:
+            self.listen()
+
+    def _nudged(self, prefix: bytes) -> None:
+        for line in self.lines.values():
+            if line.key == prefix + b"meta":
+                line.forced = True
+                self.flush(line)
+
+    def arm_sweep(self) -> None:
+        """Collect expired keys of the embedded store now and then."""
+        self._sweeper = self.call_later(SWEEP, self._sweep)
+
+    def _sweep(self) -> None:
+        self._engine.sweep(math.floor(self._now_ms()))
+        if not self.closed:
+            self.arm_sweep()
