@@ -49,7 +49,7 @@ def stamp(path: Path) -> Stamp:
     """What tells one state of a path from another, symlinks followed."""
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in the path
         return None
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 

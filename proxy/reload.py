@@ -24,6 +24,7 @@ _log = logging.getLogger("headgate.config")
 POLL_MS = 2000  # operators 4.1
 SETTLE_MS = 50  # a directory that has been still for so long is read
 SETTLE_MAX_MS = 500
+READS = 3  # how often files that change under our eyes are read before what was read is believed
 
 
 class Reloader:
@@ -108,6 +109,8 @@ class Reloader:
     async def watch(self, stop: asyncio.Event) -> None:
         """Reload whenever something that was read has changed, until `stop` is set."""
         while not stop.is_set():
+            if self._changed():  # since it was read, before anything watched
+                await self.reload()
             directories = self._directories()
             if not directories:
                 await stop.wait()
@@ -122,7 +125,6 @@ class Reloader:
                     rust_timeout=POLL_MS,
                     yield_on_timeout=True,
                     recursive=False,
-                    raise_interrupt=False,
                 ):
                     if self._changed():
                         await self.reload()
@@ -142,11 +144,16 @@ class Reloader:
                 await self.reload()
 
     def _read(self) -> tuple[Policy, tuple[Mistake, ...]]:
-        stamps: dict[Path, Stamp] = {}
-        try:
-            parsed = load(self.path, self._environ, stamps)
-        finally:
-            self._stamps = stamps
+        for attempt in range(READS):
+            self._stamps = {}
+            try:
+                parsed = load(self.path, self._environ, self._stamps)
+            except ConfigInvalid:
+                if attempt == READS - 1 or not self._changed():
+                    raise
+            else:
+                if not self._changed():
+                    break
         return parsed.policy, parsed.advice
 
     def _put_in_force(self, policy: Policy) -> None:
