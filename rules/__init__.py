@@ -10,6 +10,7 @@ The rooms, in the order a call meets them:
     keys        the pool: which keys may serve, what their places look like
     plan        the one door: plan(facts, policy) -> Plan;  learn(plan, reply) -> Lesson
     dialects    rate-limit headers and error bodies of the providers -> one form
+    errorbodies the codes and waits in an error body;  times: every way to write a wait -> milliseconds
     backoff     what repeated failure means
     verdict     Plan, Grant, Refuse, Lesson: values that print their reason
     gate/       the algorithm, in Lua, and the host that runs it in this process

@@ -259,7 +259,7 @@ _NOTHING = ErrorBody()
 
 
 def read(dialect: str, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, now_s: float) -> Reading:
-    """Read a reply's status, headers and (for errors, decoded, the first 64 KiB are enough) body.
+    """Read a reply's status, headers and, for errors, body (whole, as it came: gzip and deflate are unpacked).
 
     `now_s` is Unix time, for dates. Order of belief for the wait: `retry-after-ms`, `Retry-After`, the body's own
     words, the latest reset of a limit that has nothing left.
@@ -268,7 +268,7 @@ def read(dialect: str, status: int, headers: Sequence[tuple[bytes, bytes]], body
     limits = _limits(speaker.headers, headers, now_s)
     if status < 400:
         return Reading(meaning="ok", retry_after_ms=None, scope=speaker.scope, counted=True, limits=limits)
-    error = read_error(body) if body else _NOTHING
+    error = read_error(body, _coding(headers)) if body else _NOTHING
     rule = next((rule for rule in (*speaker.rules, *_AFTER_ALL) if rule.holds(status, error)), None)
     # A request larger than its limit is refused for ever (1.6): no wait helps.
     if rule is None or (rule.meaning == "slow_down" and error.never_fits):
@@ -290,6 +290,10 @@ def stream_meaning(code: str) -> Meaning:
         return "overloaded"
     exhausted = any(rule.meaning == "exhausted" and code in rule.codes for rule in (*_OPENAI, *_ANTHROPIC))
     return "exhausted" if exhausted else "fault"
+
+
+def _coding(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    return next((times.text(value).lower() for name, value in headers if name.lower() == b"content-encoding"), "")
 
 
 def _wait(

@@ -7,6 +7,7 @@ message is kept, in lower case, for the dialects' tables to look for phrases; it
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,8 +41,10 @@ class ErrorBody:
 _NOTHING = ErrorBody()
 
 
-def read_error(body: bytes) -> ErrorBody:
-    """Read an error body; one that is not JSON, or too long, says nothing."""
+def read_error(body: bytes, coding: str = "") -> ErrorBody:
+    """Read an error body, packed with the content coding; one that is not JSON, or too long, says nothing."""
+    if coding in ("gzip", "x-gzip", "deflate"):
+        body = _unpacked(body)
     if len(body) > LONGEST:
         return _NOTHING
     try:
@@ -60,6 +63,13 @@ def read_error(body: bytes) -> ErrorBody:
     sizes = _REQUESTED.search(message)
     never_fits = sizes is not None and int(sizes[2]) > int(sizes[1])
     return ErrorBody(frozenset(codes), message, retry_ms, never_fits)
+
+
+def _unpacked(body: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(wbits=47).decompress(body, LONGEST + 1)  # 32 + 15: gzip or zlib
+    except zlib.error:
+        return b""
 
 
 def _places(document: Any) -> Iterator[dict[str, Any]]:

@@ -66,7 +66,7 @@ def chat_completions(document: Document, counter: Counter, base: str) -> int | N
 def _chat_message(message: Document, counter: Counter, base: str) -> None:
     _opening(message, counter)
     count_content(message.get("content"), counter, base)
-    if len(message) == 2:  # role and content, nearly always
+    if len(message) == 2 and "content" in message:  # nearly always
         return
     if "name" in message:
         counter.add(_NAME)

@@ -1,0 +1,52 @@
+from typing import Any
+
+import pytest
+
+from rules.meters.content import count_content
+from rules.meters.images import FILE
+from rules.meters.tokens import Counter
+
+DATA = "data:image/png;base64," + "iVBORw0KGgo" * 100_000
+
+
+def counted(content: Any, base: str = "gpt-4o") -> tuple[int, int]:
+    """Text tokens and fixed tokens of a content."""
+    counter = Counter("o200k_base")
+    count_content(content, counter, base)
+    return counter.text_tokens, counter.fixed
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("hello world", (2, 0)),
+        ([{"type": "text", "text": "hello world"}], (2, 0)),
+        ([{"type": "input_text", "text": "hello"}, {"type": "refusal", "refusal": "world"}], (2, 0)),
+        ([{"type": "image_url", "image_url": {"url": DATA, "detail": "low"}}], (0, 85)),
+        ([{"type": "image_url", "image_url": {"url": DATA}}], (0, 1445)),
+        ([{"type": "input_image", "image_url": DATA, "detail": "low"}], (0, 85)),
+        ([{"type": "image", "source": {"type": "base64", "data": DATA}}], (0, 1445)),
+        ([{"type": "file", "file": {"file_data": DATA}}], (0, FILE)),
+        ([{"type": "document", "source": {"type": "base64", "data": DATA}}], (0, FILE)),
+        ([{"type": "document", "title": "hello", "source": {"type": "text", "data": "world"}}], (2, 0)),
+        ([{"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "hello"}]}}], (1, 0)),
+        ([{"type": "input_audio", "input_audio": {"data": "A" * 4000, "format": "mp3"}}], (0, 8)),
+        ([{"type": "tool_use", "name": "hello", "input": {"a": 1}}], (6, 0)),
+        ([{"type": "tool_result", "content": [{"type": "text", "text": "hello"}]}], (1, 0)),
+        ([{"type": "thinking", "thinking": "hello", "signature": "A" * 9000}], (1, 0)),
+        ([{"type": "video_url", "video_url": {"url": DATA}}], (0, 0)),
+        ([None, 1, True, {"type": 3, "text": 4}, [["hello"]]], (1, 0)),
+        (None, (0, 0)),
+    ],
+)
+def test_parts(content: object, expected: tuple[int, int]) -> None:
+    """Every kind of part counts as what it is, and no data URL is ever read as text."""
+    assert counted(content) == expected
+
+
+def test_depth_costs_no_stack() -> None:
+    """Parts nested ten thousand deep are walked without recursion."""
+    part: dict[str, Any] = {"type": "text", "text": "hello"}
+    for _ in range(10_000):
+        part = {"type": "tool_result", "content": [part]}
+    assert counted(part) == (1, 0)

@@ -1,0 +1,62 @@
+import gzip
+import importlib
+import subprocess
+import sys
+from importlib import resources
+
+import pytest
+
+from rules.meters import VocabularyDamaged, load, vocabulary
+
+OFFLINE = """
+import socket, sys
+def refuse(*_args, **_kwargs):
+    raise AssertionError("the network was touched")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+from rules.meters import estimate, load
+load()
+body = b'{"model": "%s", "input": "hello world"}'
+for name in (b"gpt-4o", b"text-embedding-3-small", b"?"):
+    print(estimate("embeddings", body % name).costs["input_tokens"])
+print("requests" in sys.modules)
+"""
+
+
+def test_offline() -> None:
+    """Both encodings load and count while every way to the network raises, and no HTTP library is even imported."""
+    done = subprocess.run([sys.executable, "-c", OFFLINE], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["2.0", "2.0", "2.0", "False"]
+
+
+def test_ids() -> None:
+    """The encodings give the token ids that tiktoken's own give."""
+    load()
+    assert vocabulary.encoding("o200k_base").encode_ordinary("hello world") == [24912, 2375]
+    assert vocabulary.encoding("cl100k_base").encode_ordinary("hello world") == [15339, 1917]
+    assert vocabulary.encoding("o200k_base").n_vocab == 200_019
+    assert vocabulary.encoding("cl100k_base").n_vocab == 100_277
+
+
+@pytest.mark.parametrize("name", vocabulary.NAMES)
+def test_as_published(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pattern and special tokens are those of the installed tiktoken, so an update that changes them is noticed."""
+    published = importlib.import_module("tiktoken_ext.openai_public")
+    monkeypatch.setattr(published, "load_tiktoken_bpe", lambda *_args, **_kwargs: {})
+    theirs = getattr(published, name)()
+    ours = vocabulary.encoding(name)
+    assert ours._pat_str == theirs["pat_str"]
+    assert ours._special_tokens == theirs["special_tokens"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "not gzip", "empty"])
+def test_damaged(damage: str) -> None:
+    """A vocabulary that is not the shipped one is refused with the name of its file."""
+    good = resources.files("rules.encodings").joinpath("cl100k_base.tiktoken.gz").read_bytes()
+    packed = {
+        "cut": good[:-1000],
+        "changed": gzip.compress(gzip.decompress(good)[:-1], 1),
+        "not gzip": b"<html>not found</html>",
+        "empty": b"",
+    }[damage]
+    with pytest.raises(VocabularyDamaged, match=r"rules/encodings/cl100k_base\.tiktoken\.gz"):
+        vocabulary.ranks("cl100k_base", packed)
