@@ -19,8 +19,13 @@ Path = tuple[bytes, ...]
 
 _STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 """The rest of a string: to its closing quote, to a backslash that ends the piece, or to the end."""
-_INSIDE = re.compile(rb'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+', re.DOTALL)
-"""Everything that opens and closes nothing: to a bracket, to a string that the piece cuts, or to the end."""
+_PLAIN = rb'[^"{}\[\]]*+'
+_QUOTED = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_LEAF = rb"%s(?:%s%s)*+" % (_PLAIN, _QUOTED, _PLAIN)
+_BRANCH = rb"%s(?:(?:%s|\[%s\]|\{%s\})%s)*+" % (_PLAIN, _QUOTED, _LEAF, _LEAF, _PLAIN)
+_INSIDE = re.compile(rb"%s(?:(?:%s|\[%s\]|\{%s\})%s)*+" % (_PLAIN, _QUOTED, _BRANCH, _BRANCH, _PLAIN), re.DOTALL)
+"""Text, whole strings and whole values up to two levels deep: to a bracket, to a string that the piece cuts, or to the
+end. The two levels keep a reply of many small objects (log-probabilities) from costing a step per bracket."""
 _BETWEEN = re.compile(rb'[^"{}\[\]:,]*+')
 _BLANK = b" \t\r\n"
 
