@@ -109,7 +109,7 @@ class Reloader:
     async def watch(self, stop: asyncio.Event) -> None:
         """Reload whenever something that was read has changed, until `stop` is set."""
         while not stop.is_set():
-            if self._changed():  # since it was read, before anything watched
+            if _changed(self._stamps):  # since it was read, before anything watched
                 await self.reload()
             directories = self._directories()
             if not directories:
@@ -126,7 +126,7 @@ class Reloader:
                     yield_on_timeout=True,
                     recursive=False,
                 ):
-                    if self._changed():
+                    if _changed(self._stamps):
                         await self.reload()
                     if self._directories() != directories:
                         break
@@ -140,20 +140,23 @@ class Reloader:
             async with asyncio.timeout(POLL_MS / 1000):
                 await stop.wait()
         except TimeoutError:
-            if self._changed():
+            if _changed(self._stamps):
                 await self.reload()
 
     def _read(self) -> tuple[Policy, tuple[Mistake, ...]]:
+        """In a thread of its own when reloading: what the loop looks at is replaced, never changed."""
         for attempt in range(READS):
-            self._stamps = {}
+            stamps: dict[Path, Stamp] = {}
             try:
-                parsed = load(self.path, self._environ, self._stamps)
+                parsed = load(self.path, self._environ, stamps)
             except ConfigInvalid:
-                if attempt == READS - 1 or not self._changed():
+                if attempt == READS - 1 or not _changed(stamps):
                     raise
             else:
-                if not self._changed():
+                if not _changed(stamps):
                     break
+            finally:
+                self._stamps = stamps
         return parsed.policy, parsed.advice
 
     def _put_in_force(self, policy: Policy) -> None:
@@ -162,11 +165,12 @@ class Reloader:
         self.last_error = None
         self.loaded_at = self._now()
 
-    def _changed(self) -> bool:
-        return any(stamp(path) != then for path, then in self._stamps.items())
-
     def _directories(self) -> list[Path]:
         """What to watch: each directory that was listed, and that of each file, as far as they exist."""
         found = {path if path.is_dir() else path.parent for path in self._stamps}
         found |= {path.resolve().parent for path in self._stamps if path.is_symlink()}
         return sorted(place for place in found if place.is_dir())
+
+
+def _changed(stamps: Mapping[Path, Stamp]) -> bool:
+    return any(stamp(path) != then for path, then in stamps.items())

@@ -3,11 +3,13 @@
 The rooms, in the order a call meets them:
 
     policy      the nouns of the YAML, frozen
-    parse       YAML text -> Policy, or every mistake with file, line, column and cure
+    parse       YAML text -> Policy, or every mistake with file, line, column and cure; below it, in this order:
+                yamlmarks (text -> tree with places), interpolation, forms and checking (shape), catalogue, services,
+                endpoints, limits, keys, clienttokens (meaning); spellings (single values), ground and mistakes
+                (where, what), sources (what it may ask of the world), schema (the forms for editors)
     match       host, method, path -> service and endpoint
     meters/     what a call costs: an estimate before it goes, the true usage after
     encodings/  the tokenizer vocabularies (data)
-    keys        the pool: which keys may serve, what their places look like
     plan        the one door: plan(facts, policy) -> Plan;  learn(plan, reply) -> Lesson
     dialects    rate-limit headers and error bodies of the providers -> one form
     errorbodies the codes and waits in an error body;  times: every way to write a wait -> milliseconds

@@ -14,7 +14,7 @@ from .forms import ClientsForm, TokenDirForm, TokenFileForm, TokenForm
 from .ground import Ground, Loc
 from .mistakes import ConfigInvalid, did_you_mean
 from .policy import Clients, ClientToken
-from .sources import Sources, SourceUnreadable, variable
+from .sources import Sources, SourceUnreadable, place, variable
 from .spellings import is_name
 from .yamlmarks import compose
 
@@ -54,10 +54,11 @@ def _digest(form: TokenForm, sources: Sources, ground: Ground, loc: Loc) -> byte
             ground.wrong((*loc, "env"), f"environment variable {variable(form.env)} is not set")
             return None
     else:
+        file = form.file or ""
         try:
-            text = sources.read(form.file or "")
+            text = sources.read(file)
         except SourceUnreadable as error:
-            ground.wrong((*loc, "file"), f"cannot read {form.file}: {error}")
+            ground.wrong((*loc, "file"), f"cannot read {place(file)}: {error}")
             return None
     return _hashed(text, ground, loc)
 
@@ -74,18 +75,20 @@ def _of_directory(path: str, sources: Sources, ground: Ground, loc: Loc, tiers: 
     try:
         names = sources.names(path)
     except SourceUnreadable as error:
-        ground.wrong(loc, f"cannot read {path}: {error}")
+        ground.wrong(loc, f"cannot read {place(path)}: {error}")
         return []
     found = []
     for name in names:
         file = f"{path.rstrip('/')}/{name}"
         if not is_name(name.removesuffix(".yaml")):
-            ground.wrong(loc, f"{path} holds a file whose name is no client name: letters, digits and . _ - only")
+            ground.wrong(
+                loc, f"{place(path)} holds a file whose name is no client name: letters, digits and . _ - only"
+            )
             continue
         try:
             text = sources.read(file)
         except SourceUnreadable as error:
-            ground.wrong(loc, f"cannot read {file}: {error}")
+            ground.wrong(loc, f"cannot read {place(file)}: {error}")
             continue
         if client := _of_file(name.removesuffix(".yaml"), file, text, ground, tiers):
             found.append(client)

@@ -107,7 +107,7 @@ class LimitForm(Form):
     usd: Amount | None = None
     concurrent: Annotated[int, Field(ge=0, lt=MAX_AMOUNT)] | None = None
     capacity: Amount | None = None
-    refill_rate: Positive | None = Field(None, alias="refillRate")
+    refill_rate: Positive | None = Field(default=None, alias="refillRate")
     """Per second."""
     meter: Meter | None = None
     """What `capacity` is an amount of; `requests` unless said otherwise."""
@@ -272,7 +272,7 @@ class ServiceForm(Form):
     jitter: Duration = 500  # limiter 4.1
     backoff: BackoffForm = BackoffForm(type="exponential")
     mode: Mode = "enforce"
-    cost_mapping: dict[Text, Amount] = Field({}, alias="costMapping")
+    cost_mapping: dict[Text, Amount] = Field(default={}, alias="costMapping")
     upstream: Annotated[Any, BeforeValidator(_read_by(spellings.origin)), WithJsonSchema(_TEXT_SCHEMA)] = None
     connect_to: Annotated[Any, BeforeValidator(_read_by(spellings.address)), WithJsonSchema(_TEXT_SCHEMA)] = None
     upstream_ca: Text | None = None

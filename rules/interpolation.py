@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from .ground import Ground
-from .sources import Sources, SourceUnreadable, variable
+from .sources import Sources, SourceUnreadable, place, variable
 from .yamlmarks import Node, spelling
 
 _TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
@@ -62,7 +62,7 @@ def _looked_up(expression: str, sources: Sources) -> tuple[str, str]:
         try:
             return sources.read(path).rstrip("\r\n"), ""
         except SourceUnreadable as error:
-            return "", f"cannot read {path}: {error}"
+            return "", f"cannot read {place(path)}: {error}"
     match = _VARIABLE.match(expression)
     if match is None:
         return "", "${…} needs a variable's name, or file: and a path"

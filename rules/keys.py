@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from .forms import KeyForm, KeySource
 from .ground import Ground, Loc
 from .policy import PLACEHOLDER, Key
-from .sources import Sources, SourceUnreadable, variable
+from .sources import Sources, SourceUnreadable, place, variable
 from .spellings import is_name
 
 # What can stand in a header field or a query: visible ASCII (RFC 9110 section 5.5). The longest known keys, OAuth
@@ -104,10 +104,10 @@ def _of_file(path: str, sources: Sources, ground: Ground, loc: Loc) -> list[str]
     try:
         found = _listed(sources.read(path))
     except SourceUnreadable as error:
-        ground.wrong(loc, f"cannot read {path}: {error}")
+        ground.wrong(loc, f"cannot read {place(path)}: {error}")
         return []
     if not found:
-        ground.wrong(loc, f"{path} holds no key")
+        ground.wrong(loc, f"{place(path)} holds no key")
     return found
 
 
@@ -115,15 +115,15 @@ def _of_directory(path: str, sources: Sources, ground: Ground, loc: Loc) -> list
     try:
         names = sources.names(path)
     except SourceUnreadable as error:
-        ground.wrong(loc, f"cannot read {path}: {error}")
+        ground.wrong(loc, f"cannot read {place(path)}: {error}")
         return []
     if not names:
-        ground.wrong(loc, f"{path} holds no key file")
+        ground.wrong(loc, f"{place(path)} holds no key file")
     found: list[tuple[str, str]] = []
     for name in names:
         file = f"{path.rstrip('/')}/{name}"
         if not is_name(name):
-            ground.wrong(loc, f"{path} holds a file whose name is no key name: letters, digits and . _ - only")
+            ground.wrong(loc, f"{place(path)} holds a file whose name is no key name: letters, digits and . _ - only")
             continue
         secrets = _of_file(file, sources, ground, loc)
         if len(secrets) > 1:

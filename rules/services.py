@@ -15,7 +15,7 @@ from .keys import pool_of, pool_of_variables
 from .limits import Written, compile_limits
 from .mistakes import did_you_mean
 from .policy import Backoff, Credential, CredentialPlace, Hold, Key, Limit, Mode, Service
-from .sources import Sources, SourceUnreadable
+from .sources import Sources, SourceUnreadable, place
 
 _BEARER = CredentialForm(write=PlaceForm(header="authorization", prefix="Bearer "))
 # What a body that is read gives beside its fixed costs (rules/meters).
@@ -199,11 +199,11 @@ def _keys(layers: Layers, tiers: Collection[str], sources: Sources) -> tuple[Key
         return pool_of_variables(names, sources, layer.ground, layer.loc)
     keys = pool_of(wanted, sources, layer.ground, at)
     named = [(at, wanted)] if isinstance(wanted, KeySource) else [((*at, i), form) for i, form in enumerate(wanted)]
-    for place, form in named:
+    for stands, form in named:
         for tier in form.reserve_for:
             if tier not in tiers:
                 message = f"names no tier of this configuration{did_you_mean(tier, tiers)}"
-                layer.ground.wrong((*place, "reserve_for"), message)
+                layer.ground.wrong((*stands, "reserve_for"), message)
     return keys
 
 
@@ -215,9 +215,9 @@ def _upstream_ca(layers: Layers, sources: Sources) -> str | None:
     try:
         text = sources.read(path)
     except SourceUnreadable as error:
-        layer.ground.wrong(at, f"cannot read {path}: {error}")
+        layer.ground.wrong(at, f"cannot read {place(path)}: {error}")
         return None
     if "-----BEGIN CERTIFICATE-----" not in text:
-        layer.ground.wrong(at, f"{path} holds no PEM certificate")
+        layer.ground.wrong(at, f"{place(path)} holds no PEM certificate")
         return None
     return text

@@ -23,6 +23,11 @@ class Sources(Protocol):
         """The names of the plain files of a directory, sorted, hidden ones left out. Raises SourceUnreadable."""
 
 
+def place(path: str) -> str:
+    """A path as a message may quote it: a long word without slash or dot is rather a key than the name of its file."""
+    return path if "/" in path or "." in path or len(path) <= 16 else "…"
+
+
 def variable(name: str) -> str:
     """A variable's name as a message may quote it: someone may have put the key itself where its name belongs."""
     return name if len(name) <= 64 and name.replace("_", "a").isalnum() and name.upper() == name else "…"
