@@ -15,6 +15,7 @@ upstream      connection pool, sends a call, streams the reply; the only transla
 addresses     which addresses may be dialled, checked on the address that is dialled
 stream        relays bytes past the taps that find usage
 headers       hop-by-hop, Via, control headers: functions on header lists
+configfile    where the configuration stands, and how its files are read
 reload        watches config and secrets, swaps the policy whole; a bad file changes nothing
 admin/        health, metrics, status: its own port, its own server
 metrics, log, errors, tasks

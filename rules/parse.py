@@ -205,7 +205,7 @@ def _store(sources: Sources, ground: Ground) -> str:
 def _version(policy: Policy) -> str:
     """Twelve hex digits over the policy's meaning. Secrets enter as the hashes that are known of them anyway; what
     stands before the @ of the store's URL does not enter at all, since this value is shown."""
-    where = re.sub(r"//[^/@]*@", "//", policy.store)
+    where = re.sub(r"//.*@", "//", policy.store)
     tokens = [client.token_sha256.hex() for client in policy.clients.tokens]
     meaning = repr((replace(policy, store=where), tokens))
     return hashlib.blake2b(meaning.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()

@@ -254,7 +254,7 @@ def test_version_follows_meaning_and_not_letters() -> None:
     assert _policy("# hello\nservices: {reddit: {jitter: 1000ms, mode: observe}}").version == plain.version
     assert _policy("services: {reddit: {mode: observe, jitter: 2s}}").version != plain.version
     assert _policy("", OPENAI_API_KEY="a").version != _policy("", OPENAI_API_KEY="b").version
-    by_password = {_policy("", REDIS_URL=f"redis://me:{word}@r/0").version for word in ("a", "b")}
+    by_password = {_policy("", REDIS_URL=f"redis://me:{word}@r/0").version for word in ("a", "b@c")}
     assert len(by_password) == 1
     token = "clients: {tokens: [{name: a, env: T}]}"
     assert _policy(token, T="a").version != _policy(token, T="b").version
