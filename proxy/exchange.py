@@ -191,9 +191,11 @@ class Exchange:
         facts = self._measure.facts(errand)
         record.estimate = facts.costs
         wish = plan(facts)
-        enqueued_ms = self._now_ms()
+        began_ms = self._now_ms()
         for attempt in range(ATTEMPTS):
-            verdict = wish if isinstance(wish, Refuse) else await self._gate.acquire(wish, enqueued_ms=enqueued_ms)
+            # a second attempt keeps the place in the line that the first one had
+            since = began_ms if attempt else None
+            verdict = wish if isinstance(wish, Refuse) else await self._gate.acquire(wish, enqueued_ms=since)
             record.waited_ms += verdict.waited_ms
             if isinstance(verdict, Refuse):
                 raise problem_of(service, verdict, record.waited_ms)
@@ -202,7 +204,7 @@ class Exchange:
             if await self._attempt(errand, verdict, attempt, last=last):
                 return
             assert isinstance(wish, Plan)
-            passed_ms = int(self._now_ms() - enqueued_ms)
+            passed_ms = int(self._now_ms() - began_ms)
             wish = dataclasses.replace(wish, max_wait_ms=max(0, wish.max_wait_ms - passed_ms))
 
     async def _attempt(self, errand: Errand, grant: Grant, attempt: int, *, last: bool) -> bool:

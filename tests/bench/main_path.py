@@ -72,7 +72,7 @@ class Bench:
         plain = stack.enter_context(nginx.proxy(directory, self._proxy_pin, self._upstream))
         self._stores = {"embedded": "memory"}
         if shutil.which("redis-server") is not None:
-            cores = ["--server-cpulist", self._load_pin[-1]] if self._load_pin else []
+            cores = ["--server_cpulist", self._load_pin[-1]] if self._load_pin else []
             self._stores["Redis"] = stack.enter_context(redis_server(*cores)).url
         self._urls = {
             DIRECT: f"http://127.0.0.1:{self._upstream}/v1/chat/completions",
