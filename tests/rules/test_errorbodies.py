@@ -1,5 +1,6 @@
 import gzip
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,16 @@ def test_packed() -> None:
     assert read_error(gzip.compress(b" " * 10 * LONGEST + body), "gzip") == ErrorBody()
     assert read_error(body, "gzip") == ErrorBody()
     assert read_error(body, "br").codes == {"insufficient_quota"}
+
+
+def test_bomb() -> None:
+    """A packed body that is a bomb is unpacked to the bound and no further."""
+    bomb = gzip.compress(b" " * 20_000_000, 1)
+    tracemalloc.start()
+    assert read_error(bomb, "gzip") == ErrorBody()
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < 10 * LONGEST
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import gzip
 import json
+import tracemalloc
 import zlib
 from collections.abc import Iterable
 from typing import Any, get_args
@@ -149,6 +150,27 @@ def test_packed(coding: str, size: int) -> None:
             packed = pack(body)
             reader = tap(body_format, kind, coding.upper())
             assert pour(reader, [packed[at : at + size] for at in range(0, len(packed), size)]) == expected
+
+
+def test_packed_tightly() -> None:
+    """One packed piece that unpacks to megabytes is read to its end."""
+    body = b'{"x":"' + b"a" * 3_000_000 + b'","usage":{"total_tokens":1}}'
+    assert pour(tap("chat_completions", "application/json", "gzip"), [gzip.compress(body)]) == {"tokens": 1}
+
+
+@pytest.mark.parametrize(("kind", "start"), [(SSE, b"data: {"), (SSE, b": comment"), ("application/json", b'{"a":"')])
+@pytest.mark.parametrize("coding", [None, "gzip"])
+def test_bounded(kind: str, start: bytes, coding: str | None) -> None:
+    """A reply of one endless line is not collected."""
+    body = start + b"x" * 8_000_000
+    packed = gzip.compress(body, 1) if coding else body
+    reader = tap("chat_completions", kind, coding)
+    tracemalloc.start()
+    for at in range(0, len(packed), 8192):
+        reader.feed(packed[at : at + 8192])
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < 500_000
 
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip", "nonsense"])
