@@ -150,6 +150,8 @@ class _End(asyncio.Protocol):
         other = self.other.transport
         if other is not None and other.can_write_eof():
             other.write_eof()
+        if self.other._ended:
+            self._pair.close()  # what is still to be written goes out first
         return True
 
     def pause_writing(self) -> None:

@@ -72,7 +72,7 @@ def headgate(providers: Providers, tmp_path_factory: pytest.TempPathFactory) -> 
     addresses = "".join(
         f"\n    - {{range: 127.0.0.0/8, port: {standin.port}}}" for standin in (providers.openai, providers.anthropic)
     )
-    config += f"egress:\n  allow: [localhost]\n  ports: [443, {ports}]\n  addresses:{addresses}\n"
+    config += f"egress:\n  allow: [127.0.0.1]\n  ports: [443, {ports}]\n  addresses:{addresses}\n"
     with serving(tmp_path_factory.mktemp("headgate"), config, more=POOLED, canaries=CANARIES) as started:
         yield started
 

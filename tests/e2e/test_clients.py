@@ -55,7 +55,7 @@ def runner(providers: Providers, headgate: Headgate, plain_headgate: Headgate, a
             return Way(base=f"http://{host}", proxy=plain_headgate.proxy, ca=providers.ca)
         if entrance == "intercept":
             return Way(base=f"https://{host}", proxy=headgate.proxy, ca=headgate.ca)
-        return Way(base=f"https://localhost:{upstream.port}", proxy=headgate.proxy, ca=providers.ca)
+        return Way(base=f"https://127.0.0.1:{upstream.port}", proxy=headgate.proxy, ca=providers.ca)
 
     def make(client: Client, entrance: Entrance) -> Run:
         if entrance == "direct" and client.name in kept:
