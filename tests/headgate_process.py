@@ -12,7 +12,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,21 @@ class Headgate:
     def log(self) -> str:
         """Everything it has printed so far, both streams."""
         return self.log_file.read_text(errors="replace")
+
+    def metric(self, line: str) -> float:
+        """The value of a series of /metrics, named with its labels as it is printed there."""
+        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=30) as reply:
+            for shown in reply.read().decode().splitlines():
+                if shown.startswith(line + " "):
+                    return float(shown.rpartition(" ")[2])
+        raise AssertionError(f"no metric {line}")
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Ask again until it is so. Each question should be a round trip to the process, which gets its turn so."""
+        for _ in range(20_000):
+            if true():
+                return
+        raise AssertionError(f"it did not come about:\n{self.log}")
 
     def terminate(self) -> None:
         """Ask it to stop; does not wait."""

@@ -25,8 +25,8 @@ class Outcome:
     pushed: int = 0
     answered: int = 0
     in_hand: int = 0
-    refused: int = 0
-    """Refusals met, each followed by another try or by `in_hand`."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Refusals of Headgate's that were met, by code; each is followed by another try or by `in_hand`."""
     lost: Counter[str] = field(default_factory=Counter)
 
 
@@ -73,8 +73,8 @@ async def push(
             outcome.answered += 1
             finish()
         elif reply.status == 429 and reply.headers.get("X-Headgate-Reason") in ("wait_too_long", "hold_expired"):
-            outcome.refused += 1
-            again = int(reply.headers["Retry-After"])
+            outcome.refused[reply.headers["X-Headgate-Reason"]] += 1
+            again = int(reply.headers.get("Retry-After", 1))  # a hold that ran out need not know a time
             if loop.time() + again < start + seconds:
                 loop.call_later(again, send, number)
             else:

@@ -97,6 +97,12 @@ def test_a_foreign_client_works_through_every_entrance(client: Client, entrance:
         _check_reply_headers(client, entrance, call["headgate"])
 
 
+def test_no_tunnel_stays_open_behind_a_client_that_has_gone(headgate: Headgate, runner: Runner) -> None:
+    """Both ends closed, each in its own time: the tunnel is gone, not kept for its idle time."""
+    runner(next(client for client in CLIENTS if client.name == "requests"), "tunnel")
+    headgate.until(lambda: headgate.metric("headgate_tunnels") == 0)
+
+
 def _check_key(client: Client, arrived: Seen) -> None:
     assert not arrived.contains(TOKEN), "the client's token reached the upstream"
     if client.provider == "openai":

@@ -75,7 +75,8 @@ async def test_two_processes_on_one_redis_use_the_quota_and_meet_no_429(
     with capsys.disabled():
         print(
             f"\noverload: {outcome.pushed} pushed, {outcome.answered} answered, {outcome.in_hand} in workers' hands,",
-            f"{sum(outcome.lost.values())} lost; the upstream saw {len(ledger)} and refused {len(refused)};",
+            f"{sum(outcome.lost.values())} lost; refusals met: {dict(outcome.refused)};",
+            f"the upstream saw {len(ledger)} and refused {len(refused)};",
             f"used of the quota: requests {shares['requests']:.1%}, tokens {shares['tokens']:.1%}; fullest window:",
             f"{fullest(requests, window=WINDOW):.0f} requests, {fullest(tokens, window=WINDOW):.0f} tokens",
         )

@@ -67,13 +67,6 @@ def _key(seen: Seen) -> str:
     return (seen.header("Authorization") or "").removeprefix("Bearer ")
 
 
-def _metric(headgate: Headgate, line: str) -> float:
-    for shown in requests.get(f"{headgate.admin}/metrics", timeout=30).text.splitlines():
-        if shown.startswith(line + " "):
-            return float(shown.rpartition(" ")[2])
-    raise AssertionError(f"no metric {line}")
-
-
 @pytest.mark.parametrize(
     "body", [b"this is not JSON", b"", b"\xff\xfe\x00", b'{"model": "gpt-4o", ', b"[1, 2]", b"null"], ids=repr
 )
@@ -196,9 +189,9 @@ def test_a_changed_limit_is_in_force_without_a_restart(start: Start, upstream: S
     assert _chat(headgate, X_Headgate_Max_Wait="0").status_code == 200
     assert _chat(headgate, X_Headgate_Max_Wait="0").status_code == 429
 
-    failures = _metric(headgate, "headgate_config_reload_failures_total")
+    failures = headgate.metric("headgate_config_reload_failures_total")
     headgate.config.write_text(good + "nonsense: true\n")
-    _until(headgate, lambda: _metric(headgate, "headgate_config_reload_failures_total") > failures)
+    headgate.until(lambda: headgate.metric("headgate_config_reload_failures_total") > failures)
     assert _chat(headgate, X_Headgate_Max_Wait="0").status_code == 429
     assert "nonsense" in headgate.log
     assert len(upstream.seen) == 3
@@ -215,7 +208,7 @@ def test_sigterm_lets_a_running_stream_end(start: Start, upstream: StandIn) -> N
         )
         words = [next(stream).choices[0].delta.content]
         headgate.terminate()
-        _until(headgate, lambda: _turned_away(headgate))
+        headgate.until(lambda: _turned_away(headgate))
         for _ in range(6):
             step()
         words += [event.choices[0].delta.content for event in stream]
@@ -234,7 +227,7 @@ def test_a_second_sigterm_does_not_wait_for_streams(start: Start, upstream: Stan
         )
         next(stream)
         headgate.terminate()
-        _until(headgate, lambda: _turned_away(headgate))
+        headgate.until(lambda: _turned_away(headgate))
         headgate.process.send_signal(signal.SIGTERM)
         assert headgate.wait() == 0
 
@@ -309,15 +302,7 @@ def _reload(headgate: Headgate, config: str) -> None:
 
     before = version()
     headgate.config.write_text(config)
-    _until(headgate, lambda: version() != before)
-
-
-def _until(headgate: Headgate, true: Callable[[], bool]) -> None:
-    """Ask again until it is so. Each question is a round trip to the process, which gets its turn that way."""
-    for _ in range(20_000):
-        if true():
-            return
-    raise AssertionError(f"it did not come about:\n{headgate.log}")
+    headgate.until(lambda: version() != before)
 
 
 def _turned_away(headgate: Headgate) -> bool:
