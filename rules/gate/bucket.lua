@@ -7,9 +7,11 @@ local bucket = {}
 do
   local floor, max = math.floor, math.max
   local opened, listed, freed, is_freed = {}, {}, {}, {}
+  -- The same by limit: a frame's limits are asked several times a call, and this saves building the name each time.
+  local of_limit = {}
 
   function bucket.begin()
-    opened, listed, freed, is_freed = {}, {}, {}, {}
+    opened, listed, freed, is_freed, of_limit = {}, {}, {}, {}, {}
     gauge.begin()
   end
 
@@ -30,11 +32,16 @@ do
   end
 
   function bucket.open(limit)
-    if not limit.window then
-      return open_gauge(limit.id)
+    local b = of_limit[limit]
+    if not b then
+      if limit.window then
+        b = open_window(limit.id, limit.w, limit.length)
+      else
+        b = open_gauge(limit.id)
+      end
+      of_limit[limit] = b
     end
-    local b = open_window(limit.id, limit.w, limit.length)
-    if b.w ~= limit.w then
+    if limit.window and b.w ~= limit.w then
       window.fold(b, limit.w, limit.length)
     end
     return b

@@ -44,38 +44,48 @@ do
     end
   end
 
+  -- Id and cost of each limit on calls in flight that a grant takes from.
+  local function in_flight(head, candidate)
+    local out = {}
+    local function note(limits, before)
+      for i, limit in ipairs(limits) do
+        if not limit.window then
+          out[#out + 1], out[#out + 2] = limit.id, order.text(head.costs[before + i])
+        end
+      end
+    end
+    note(head.frame.commons, 0)
+    note(candidate.limits, candidate.from)
+    return out
+  end
+
   -- Charges everything and says so: {GRANT, n, candidate, fullest, its use, how many slices, slices...}.
   local function grant(head, index)
     local candidate = head.frame.candidates[index]
-    local out, in_flight = { GRANT, head.n, index, 0, 0, 0 }, {}
-    local fullest = -1
-    local function take(limit, cost)
-      local slice = bucket.charge(limit, cost, head.owner)
-      out[#out + 1] = slice
-      local used, amount = bucket.used(limit), bucket.amount(limit)
-      if used / amount > fullest then
-        fullest = used / amount
-        out[4], out[5] = #out - 6, used
+    local own = head.owner == this.replica
+    local out = own and answers or {}
+    local start, fullest, at, use = #out, -1, 0, 0
+    local from, last = start + 6, start + 6
+    local function take(limits, before)
+      for i = 1, #limits do
+        local limit = limits[i]
+        last = last + 1
+        out[last] = bucket.charge(limit, head.costs[before + i], head.owner)
+        local used, amount = bucket.used(limit), bucket.amount(limit)
+        if used / amount > fullest then
+          fullest, at, use = used / amount, last - from, used
+        end
       end
-      if not limit.window then
-        in_flight[#in_flight + 1], in_flight[#in_flight + 2] = limit.id, order.text(cost)
-      end
     end
-    for i, limit in ipairs(head.frame.commons) do
-      take(limit, head.costs[i])
-    end
-    for i, limit in ipairs(candidate.limits) do
-      take(limit, head.costs[candidate.from + i])
-    end
-    out[6] = #out - 6
+    out[start + 1], out[start + 2], out[start + 3] = own and GRANT or PUSHED, head.n, index
+    out[start + 4], out[start + 5], out[start + 6] = 0, 0, 0
+    take(head.frame.commons, 0)
+    take(candidate.limits, candidate.from)
+    out[start + 4], out[start + 5], out[start + 6] = at, use, last - from
     pool.granted(head.frame, candidate)
-    if head.owner == this.replica then
-      for i = 1, #out do
-        answers[#answers + 1] = out[i]
-      end
+    if own then
       return
     end
-    out[1] = PUSHED
     for i = 1, #out do
       out[i] = order.text(out[i])
     end
@@ -85,7 +95,7 @@ do
     end
     local list = pushed[head.owner]
     list[#list + 1] = order.text(head.n)
-    list[#list + 1] = table.concat(out, " ") .. ";" .. table.concat(in_flight, " ")
+    list[#list + 1] = table.concat(out, " ") .. ";" .. table.concat(in_flight(head, candidate), " ")
     this.pushed = this.pushed + 1
   end
 
@@ -93,15 +103,15 @@ do
   local function kept_by_common(head)
     local place, at, position
     for i, limit in ipairs(head.frame.commons) do
-      local name = "b:" .. limit.id
-      if line.is_behind(name, head) then
-        return name, nil, i
+      -- the name is built only where somebody waits
+      if this.waiting > 0 and line.is_behind("b:" .. limit.id, head) then
+        return "b:" .. limit.id, nil, i
       end
       if not bucket.fits(limit, head.costs[i]) then
         local t = bucket.earliest(limit, head.costs[i], 0)
         -- A window's time is known: wait there first, or the wake would be for nothing.
         if not place or (t < FAR and (at == FAR or t > at)) then
-          place, at, position = name, t, i
+          place, at, position = "b:" .. limit.id, t, i
         end
       end
     end
@@ -138,26 +148,28 @@ do
     return at, position
   end
 
+  -- One of the limits can never hold its cost: code and position.
+  local function too_much(costs, limits, from)
+    local code, position
+    for i = 1, #limits do
+      local limit, cost = limits[i], costs[from + i]
+      if cost > limit.amount then
+        return "never_fits", from + i
+      elseif cost > bucket.amount(limit) then
+        code, position = "store_unavailable", from + i
+      end
+    end
+    return code, position
+  end
+
   -- A candidate, or all the common limits, can never hold the cost: code and position. nil: some wait may help.
   local function impossible(head)
-    local function check(limits, from)
-      local code, position
-      for i, limit in ipairs(limits) do
-        local cost = head.costs[from + i]
-        if cost > limit.amount then
-          return "never_fits", from + i
-        elseif cost > bucket.amount(limit) then
-          code, position = "store_unavailable", from + i
-        end
-      end
-      return code, position
-    end
-    local code, position = check(head.frame.commons, 0)
+    local code, position = too_much(head.costs, head.frame.commons, 0)
     if code then
       return code, position
     end
     for _, candidate in ipairs(head.frame.candidates) do
-      local c, p = check(candidate.limits, candidate.from)
+      local c, p = too_much(head.costs, candidate.limits, candidate.from)
       if not c then
         return nil
       end
@@ -198,8 +210,11 @@ do
 
   -- Calls before the head in its pool's line leave it what they do not hold.
   local function held_before(head)
+    if this.waiting == 0 then
+      return NOTHING, 0
+    end
     local name = "p:" .. head.frame.pool
-    if this.waiting == 0 or not line.is_behind(name, head) then
+    if not line.is_behind(name, head) then
       return NOTHING, 0
     end
     local places = 0

@@ -90,6 +90,23 @@ do
     return head, at + 7 + frame.costs
   end
 
+  -- By (enqueue time, attempt). All are this replica's, so their attempts differ in the number alone.
+  local function earlier(a, b)
+    if a.enqueued ~= b.enqueued then
+      return a.enqueued < b.enqueued
+    end
+    return a.n < b.n
+  end
+
+  local function in_order(arrivals)
+    for i = 2, #arrivals do
+      if earlier(arrivals[i], arrivals[i - 1]) then
+        return false
+      end
+    end
+    return true
+  end
+
   local function operations(argv, at)
     local arrivals = {}
     while at <= #argv do
@@ -116,9 +133,9 @@ do
         error("unknown operation")
       end
     end
-    table.sort(arrivals, function(a, b)
-      return order.before(a.enqueued, a.attempt, b.enqueued, b.attempt)
-    end)
+    if not in_order(arrivals) then
+      table.sort(arrivals, earlier)
+    end
     return arrivals
   end
 
@@ -219,8 +236,15 @@ do
       text(this.waiting),
     }
     local answers = dispatch.answers()
+    local said = {}
     for i = 1, #answers do
-      out[#out + 1] = text(answers[i])
+      local number = answers[i]
+      local word = said[number]
+      if not word then
+        word = text(number)
+        said[number] = word
+      end
+      out[i + 6] = word
     end
     add_pushed(out)
     return table.concat(out, " ")
