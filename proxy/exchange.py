@@ -117,7 +117,7 @@ class Exchange:
             raise Problem("upgrade_unsupported", "WebSocket calls are not relayed", close=True)
         service = self._service(call, rules)
         if service is None:
-            await self._pass(call, rules, record)
+            await self._pass(call, rules, record, identity)
             return
         endpoint = rules.matcher.endpoint(service, head.method, head.target)
         record.service, record.endpoint = service.name, endpoint.name
@@ -173,14 +173,14 @@ class Exchange:
             record.code = "tunnel"
             await self._tunnels.relay(call, target)
 
-    async def _pass(self, call: Call, rules: InForce, record: Record) -> None:
+    async def _pass(self, call: Call, rules: InForce, record: Record, identity: Identity) -> None:
         """A forward call to a host outside the catalogue: no key, no gate, only a line in the log."""
         head = call.head
         assert head.authority is not None
         target = rules.egress.target(head.authority, head.scheme)
-        fields = outgoing.passed(call, target, self._pseudonym)
+        raw_target, fields = outgoing.passed(call, target, identity.token, self._pseudonym)
         record.attempts = 1
-        reply = await self._dispatch(call, target, head.target, fields, b"" if call.body.empty else None)
+        reply = await self._dispatch(call, target, raw_target, fields, b"" if call.body.empty else None)
         record.upstream_ms = (asyncio.get_running_loop().time() - call.received) * 1000
         await self._relay(call, record, reply, None, ())
 
@@ -320,10 +320,12 @@ class Exchange:
     # 9: answers of our own, the log line
 
     async def _answer(self, call: Call, record: Record, problem: Problem) -> None:
-        record.code, record.status, record.origin = problem.code, problem.status, "headgate"
+        record.code = problem.code
         if call.answer.started:
+            # what the client saw stays in the record: the status that was sent, then a cut
             call.answer.cut()
             return
+        record.status, record.origin = problem.status, "headgate"
         service = self._in_force().policy.services.get(record.service or "")
         body = problem.body(service.shape if service is not None else "plain", call.id)
         fields = [*problem.headers(), (b"Content-Type", b"application/json"), *_own_fields(call.id, record)]

@@ -44,10 +44,15 @@ def framed(call: Call, fields: Fields, host: bytes, pseudonym: bytes) -> Fields:
     return [(b"Host", host), *fields, headers.via(call.head.version, pseudonym)]
 
 
-def passed(call: Call, target: Target, pseudonym: bytes) -> Fields:
-    """Fields of a forward call to a host outside the catalogue."""
-    fields = headers.end_to_end(call.head.fields, drop=_OURS)
-    return framed(call, fields, Authority(target.host, target.port).field(target.scheme), pseudonym)
+def passed(call: Call, target: Target, token: bytes | None, pseudonym: bytes) -> tuple[str, Fields]:
+    """Raw request target and fields of a forward call to a host outside the catalogue.
+
+    `token`: what the client identified itself with; it was meant for us and goes no further (threats E1).
+    """
+    fields, raw_target = headers.end_to_end(call.head.fields, drop=_OURS), call.head.target
+    if token is not None:
+        fields, raw_target = credentials.take_out_token(token, fields, raw_target)
+    return raw_target, framed(call, fields, Authority(target.host, target.port).field(target.scheme), pseudonym)
 
 
 def _where(service: Service, asked: Authority | None) -> tuple[Target, str]:
