@@ -3,6 +3,10 @@
 Law: redis-py's own retries and long time-outs are off (threats 4.4: they hang for a minute and run a script twice);
 only the gate's actor retries, with the same sequence number. What goes wrong leaves here as StoreUnavailable, whose
 text names the address and never a password, a command or a peer's bytes.
+
+A tick does not go through redis-py's client: checking a connection out of its pool, asking it for health, packing and
+three time-outs cost more than the script. redis-py makes the connections (addresses, TLS, credentials) and parses the
+answers; a connection carries one tick at a time and is kept while it has had no fault.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from typing import Any
 
 import redis.asyncio
 from redis import exceptions
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -50,6 +55,11 @@ def _cause(error: BaseException) -> str:
     return f"it answers with an error ({type(error).__name__})"
 
 
+def _bulk(value: bytes) -> bytes:
+    """An argument as the protocol writes it (RESP2, bulk string)."""
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
 class RedisHost:
     """Ticks and nudges over one Redis."""
 
@@ -60,6 +70,10 @@ class RedisHost:
         self._try_timeout = try_timeout
         self._client = self._make(url, try_timeout)
         self._listener = self._make(url, None)
+        self._command = _bulk(b"EVALSHA") + _bulk(self._sha.encode()) + _bulk(b"1")
+        # its connections have no time-out of their own: `tick` has one for all its steps
+        self._ticks: Any = self._make(url, None).connection_pool
+        self._idle: list[AbstractConnection] = []
         self.address = self._address()
 
     @staticmethod
@@ -116,11 +130,31 @@ class RedisHost:
             raise self._unavailable(error) from None
 
     async def _evaluate(self, key: bytes, args: Sequence[bytes | int]) -> bytes:
-        answer: bytes = await self._client.evalsha(self._sha, 1, key, *args)
-        return answer
+        idle = self._idle
+        connection: AbstractConnection = idle.pop() if idle else self._ticks.make_connection()
+        reusable = False
+        try:
+            packed = [b"*%d\r\n" % (len(args) + 4), self._command, _bulk(key)]
+            packed += [_bulk(b"%d" % arg if isinstance(arg, int) else arg) for arg in args]
+            await connection.send_packed_command((b"".join(packed),), check_health=False)
+            answer: bytes = await connection.read_response()
+            reusable = True
+            return answer
+        except exceptions.ResponseError:
+            reusable = True
+            raise
+        finally:
+            # another list stands there: a failure elsewhere has made this connection suspect
+            if reusable and idle is self._idle:
+                idle.append(connection)
+            else:
+                await connection.disconnect(nowait=True)
 
     async def _forget_connections(self) -> None:
         """After a failure nothing may be read from an old connection, and a name may now mean another server."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.disconnect(nowait=True)
         try:
             await self._client.connection_pool.disconnect()
         except (exceptions.RedisError, OSError):
@@ -151,5 +185,6 @@ class RedisHost:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._forget_connections()
         await self._close_quietly(self._client)
         await self._close_quietly(self._listener)
