@@ -189,7 +189,7 @@ class Gate:
     def _give(self, line: Line, waiting: Waiting, granted: wire.Granted) -> None:
         now = self._now_ms()
         attempt = f"{self.replica}-{waiting.n:012d}"
-        grant = granted.grant(waiting.plan, attempt, max(0, round(now - waiting.since_ms)))
+        grant = granted.grant(waiting.plan, attempt, self._waited(waiting) if waiting.held else 0)
         self._open[attempt] = (line, line.session)
         line.took_off(grant, granted, now)
         if self._ticker.degraded:

@@ -42,6 +42,8 @@ class Waiting:
     sent: bool = False
     gone: bool = False
     """Nobody waits for the verdict any more: a grant is refunded."""
+    held: bool = False
+    """There was no room at once; the round trip to the store alone is no holding."""
     binds: int = 0
     """Place in the costs of the limit it waits for."""
 
@@ -279,10 +281,11 @@ class Line:
         self.waiting_everywhere = reply.waiting
         for n, position in reply.held:
             if (waiting := self.waiting.get(n)) is not None:
-                waiting.binds = position
+                waiting.held, waiting.binds = True, position
         for refused in reply.refused:
             if (waiting := self.waiting.pop(refused.n, None)) is not None:
-                waiting.resolve(refused.refuse(waiting.plan, max(0, round(now_ms - waiting.since_ms))))
+                waited_ms = max(0, round(now_ms - waiting.since_ms)) if waiting.held else 0
+                waiting.resolve(refused.refuse(waiting.plan, waited_ms))
         for granted in reply.granted:
             if granted.pushed:
                 self._acks.append(granted.n)

@@ -184,6 +184,14 @@ async def test_a_held_call_goes_when_the_window_turns(gate: Gate) -> None:
     assert verdict.waited_ms >= 100
 
 
+async def test_a_call_with_room_has_waited_for_nothing_however_long_the_answer_takes() -> None:
+    """Only what was held is told as held: the way to the store and back is no waiting for room."""
+    hours = iter(range(10_000))
+    async with running(Gate(now_ms=lambda: next(hours) * 5.0)) as gate:
+        assert (await granted(gate, plan((REQUESTS, 10)))).waited_ms == 0
+        assert (await refused(gate, plan((REQUESTS, 1), wait=0))).waited_ms == 0
+
+
 async def test_a_held_call_expires_at_its_deadline(gate: Gate) -> None:
     """With the limit it waited for; its place goes to the next."""
     first = await granted(gate, plan((FLYING, 2)))
