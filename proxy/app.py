@@ -76,7 +76,8 @@ class App:
         self.settings = settings
         self._reloader = reloader
         self._call_log = call_log
-        _require_clients(settings, reloader.policy)
+        if (reason := self.veto(reloader.policy)) is not None:
+            raise OpenToNetwork(reason)
         self.authority = CertificateAuthority.open(settings.state_dir, now=datetime.now(UTC))
         self._minter = Minter(self.authority, bound=settings.ceilings.minted_hosts)
         self._started_wall = time.time() - time.monotonic()
@@ -202,21 +203,25 @@ class App:
             egress=Egress(policy.egress, loopback_only=self.settings.listen.loopback),
         )
 
+    def veto(self, policy: Policy) -> str | None:
+        """Why a policy may not come into force on this address, or None (design 4.1)."""
+        listen = self.settings.listen
+        if listen.loopback or policy.clients.tokens or policy.clients.anonymous == "everyone":
+            return None
+        return (
+            f"{listen} can be reached from the network, and no clients are configured; give them tokens"
+            " (clients: {tokens: …}), listen on 127.0.0.1, or write clients: {anonymous: everyone}"
+        )
+
     def on_policy(self, policy: Policy) -> None:
         """A new policy: swapped between two calls, whole."""
-        try:
-            _require_clients(self.settings, policy)
-        except OpenToNetwork as error:
-            _log.error("configuration refused: %s", error)
-            self.metrics.config_failures.inc()
-            self.metrics.config_ok.set(0)
-            return
         self._in_force = self._build(policy)
         self._upstream.addresses = self._addresses(policy)
         self.metrics.configuration(policy.version, time.time())
 
     async def _watch(self) -> None:
         self._reloader.on_outcome = self._outcome
+        self._reloader.veto = self.veto
         await self._reloader.watch(self._unwatch)
 
     async def _reload(self) -> None:
@@ -291,7 +296,7 @@ class App:
         """Stop taking calls, finish what is granted, refuse what cannot finish (threats 4.1)."""
         self._draining = self._listener.draining = self._exchange.draining = True
         _log.info("draining: %d calls, %.0f s at most", self._exchange.running, self.settings.drain)
-        self._tunnels.close_idle()
+        self._tunnels.drain()
         if not await self._quiet(self.settings.drain * _HOLD_SHARE):
             self.gate.drain()
             if not await self._quiet(self.settings.drain * (1 - _HOLD_SHARE)):
@@ -307,14 +312,6 @@ class App:
         for task in pending:
             task.cancel()
         return waits[0] in done
-
-
-def _require_clients(settings: Settings, policy: Policy) -> None:
-    if not settings.listen.loopback and not policy.clients.tokens and policy.clients.anonymous != "everyone":
-        raise OpenToNetwork(
-            f"{settings.listen} can be reached from the network, and no clients are configured; give them tokens"
-            " (clients: {tokens: …}), listen on 127.0.0.1, or write clients: {anonymous: everyone}"
-        )
 
 
 def _cannot_listen(address: Address, flag: str, error: Exception) -> str:

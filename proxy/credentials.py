@@ -31,6 +31,7 @@ def find(credential: Credential, fields: Iterable[tuple[bytes, bytes]], target: 
 def take_out(credential: Credential, fields: Fields, target: str) -> tuple[Fields, str]:
     """Fields and target with every place of the service emptied."""
     names = {place.name.encode() for place in credential.read if place.place == "header"}
+    names.update(name.encode() for name in credential.companions)
     fields = [field for field in fields if field[0].lower() not in names]
     parameters = [place.name for place in credential.read if place.place == "query"]
     if parameters and "?" in target:

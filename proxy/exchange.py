@@ -29,6 +29,7 @@ from .headers import Fields
 from .log import CallLog, Record
 from .measure import Measure
 from .metrics import Metrics
+from .redaction import masked, masked_fields
 from .refusal import problem_of
 from .stream import relay
 from .tunnel import Tunnels
@@ -229,8 +230,9 @@ class Exchange:
         first = b""
         counted = True
         try:
-            if reply.status >= 400:
+            if reply.status >= 300:
                 first = await reply.read(ERROR_BYTES)
+            if reply.status >= 400:
                 lesson = self._learn(errand, grant, reply, first, attempt)
                 counted = lesson.counted
                 if lesson.retry and not last:
@@ -239,6 +241,9 @@ class Exchange:
                     return False
             elif errand.endpoint.body != "none":
                 usage = _tap(errand, reply)
+            if reply.status >= 300:
+                secret = outgoing.secret_of(errand.service, grant).encode()
+                reply.headers, first = masked_fields(reply.headers, secret), masked(first, secret)
             await self._relay(call, record, reply, usage, (first,) if first else ())
             return True
         except BaseException:
@@ -285,8 +290,16 @@ class Exchange:
 
     def _learn(self, errand: Errand, grant: Grant, reply: Reply, body: bytes, attempt: int) -> Lesson:
         """Step 7: what an error means for the key, its group and this call."""
+        now_s = self._now_ms() / 1000
+        return self._apply(
+            errand,
+            grant,
+            dialects.read(errand.service.dialect, reply.status, reply.headers, body, now_s=now_s),
+            attempt,
+        )
+
+    def _apply(self, errand: Errand, grant: Grant, reading: dialects.Reading, attempt: int) -> Lesson:
         service = errand.service
-        reading = dialects.read(service.dialect, reply.status, reply.headers, body, now_s=self._now_ms() / 1000)
         lesson = learn(
             reading,
             grant,
@@ -307,11 +320,18 @@ class Exchange:
             self._gate.refund(grant)
             return
         actual = usage.finish() if usage is not None else None
-        self._gate.settle(grant, actual or {})
+        if usage is not None and usage.failed is not None:
+            # an event stream can report a limit after its 200: too late for this call, in time for the next
+            self._apply(errand, grant, dialects.in_stream(errand.service.dialect, usage.failed), 0)
+        estimated: Mapping[str, float] = errand.record.estimate or {}
+        if actual and errand.service.settle == "up":
+            charged = {meter: max(amount, estimated.get(meter, 0.0)) for meter, amount in actual.items()}
+        else:
+            charged = actual or {}
+        self._gate.settle(grant, charged)
         if not actual:
             return
         errand.record.actual = actual
-        estimated: Mapping[str, float] = errand.record.estimate or {}
         for meter, amount in actual.items():
             if estimated.get(meter):
                 ratio = self._metrics.estimate_ratio.labels(errand.service.name, meter)

@@ -30,13 +30,18 @@ def addressed(errand: Errand, grant: Grant, pseudonym: bytes) -> tuple[Target, s
         fields, target = credentials.take_out_token(errand.identity.token, fields, target)
     if service.pooled:
         fields, target = credentials.take_out(service.credential, fields, target)
-        secret = next(key.secret for key in service.keys if key.id == grant.key)
+        secret = secret_of(service, grant)
         fields, target = credentials.write(service.credential.write, secret, fields, target)
     if errand.endpoint.body != "none":
         fields = _readable_codings(fields)
     where, prefix = _where(service, errand.authority)
     host = Authority(where.host, where.port).field(where.scheme)
     return where, prefix + target, framed(call, fields, host, pseudonym)
+
+
+def secret_of(service: Service, grant: Grant) -> str:
+    """The granted key itself; empty where the caller's own credential is the key."""
+    return next((key.secret for key in service.keys if key.id == grant.key), "")
 
 
 def framed(call: Call, fields: Fields, host: bytes, pseudonym: bytes) -> Fields:

@@ -32,7 +32,8 @@ class Reloader:
 
     `explicit` is the file that flag or environment name, None: looked for (design 4.3). `now` gives the wall clock in
     seconds. `on_policy` is called in the event loop with each policy that replaces the one before, `on_outcome` after
-    each reload with whether the newest configuration is in force; both may be set later.
+    each reload with whether the newest configuration is in force. `veto` says why a policy may not come into force
+    here, or None. All three may be set later.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Reloader:
         now: Callable[[], float],
         on_policy: Callable[[Policy], None] | None = None,
         on_outcome: Callable[[bool], None] | None = None,
+        veto: Callable[[Policy], str | None] | None = None,
     ) -> None:
         self.path = find(explicit)
         self.failures = 0
@@ -57,6 +59,7 @@ class Reloader:
         self._now = now
         self.on_policy = on_policy
         self.on_outcome = on_outcome
+        self.veto = veto
         self._policy: Policy | None = None
         self._stamps: dict[Path, Stamp] = {}
         self._busy = asyncio.Lock()
@@ -90,6 +93,8 @@ class Reloader:
     async def _reload(self) -> bool:
         try:
             policy, advice = await asyncio.to_thread(self._read)
+            if self.veto is not None and (reason := self.veto(policy)) is not None:
+                raise ConfigInvalid([Mistake(str(self.path or "the environment"), 1, 1, "", reason)])
         except ConfigInvalid as error:
             self.failures += 1
             self.last_error = error

@@ -22,6 +22,8 @@ _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 HANDSHAKE_SECONDS = 10.0
 IDLE_SECONDS = 300.0
 LIFE_SECONDS = 3600.0
+# While draining, a second of silence counts as idle: whoever still talks does so more often.
+DRAIN_IDLE_SECONDS = 1.0
 
 Dial = Callable[[Target, Callable[[], asyncio.Protocol]], Awaitable[tuple[asyncio.Transport, asyncio.Protocol]]]
 
@@ -102,11 +104,10 @@ class Tunnels:
             self._open.discard(pair)
             self._metrics.tunnels.dec()
 
-    def close_idle(self) -> None:
-        """Close what has been silent for a second; for the drain."""
+    def drain(self) -> None:
+        """From now on a tunnel that is silent for DRAIN_IDLE_SECONDS is closed."""
         for pair in list(self._open):
-            if pair.quiet():
-                pair.close()
+            pair.shorten(DRAIN_IDLE_SECONDS)
 
     def close_all(self) -> None:
         """Close every tunnel; the drain is over."""
@@ -183,8 +184,10 @@ class _Pair:
     def touch(self) -> None:
         self._last = self._loop.time()
 
-    def quiet(self) -> bool:
-        return self._loop.time() - self._last > 1.0
+    def shorten(self, idle_seconds: float) -> None:
+        self._idle_seconds = idle_seconds
+        self._idle_timer.cancel()
+        self._look()
 
     def close(self) -> None:
         if self.closed.done():

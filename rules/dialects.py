@@ -258,6 +258,12 @@ NAMES = tuple(_DIALECTS)
 _NOTHING = ErrorBody()
 
 
+def in_stream(dialect: str, meaning: Meaning) -> Reading:
+    """What a failure reported inside a stream means: nothing says how long it lasts, and the call was counted."""
+    speaker = _DIALECTS.get(dialect) or _DIALECTS["generic"]
+    return Reading(meaning=meaning, retry_after_ms=None, scope=speaker.scope, counted=True, limits=())
+
+
 def read(dialect: str, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, now_s: float) -> Reading:
     """Read a reply's status, headers and, for errors, body (whole, as it came: gzip and deflate are unpacked).
 

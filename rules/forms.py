@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from . import spellings
-from .policy import METERS, BodyFormat, ErrorShape, Mode
+from .policy import METERS, BodyFormat, ErrorShape, Mode, Settle
 
 MAX_AMOUNT = 2**53  # the gate's Lua counts in doubles (limiter 4.3)
 
@@ -158,6 +158,8 @@ class CredentialForm(Form):
 
     write: PlaceForm
     read: list[PlaceForm] = []
+    companions: Words = []
+    """Header fields that belong to the client's own credential and leave with it."""
 
 
 class EndpointForm(Form):
@@ -263,6 +265,7 @@ class ServiceForm(Form):
     shape: ErrorShape = "plain"
     dialect: Name = "generic"
     llm: bool = False
+    settle: Settle = "exact"
     token_margin: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 1.0
     endpoints: dict[Name, EndpointForm] = {}
     limits: list[LimitForm] = []

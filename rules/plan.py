@@ -100,7 +100,7 @@ def learn(reading: Reading, grant: Grant, *, model: str | None, backoff: Backoff
     if meaning == "slow_down":
         for_ms = reading.retry_after_ms
         if for_ms is None:
-            for_ms = delay_ms(backoff, attempt + 1)
+            for_ms = delay_ms(backoff, attempt)
         scope = model_scope(grant.group, model) if reading.scope == "group_model" else group_scope(grant.group)
         return Lesson(blocks=(Block(scope, for_ms, meaning),), retry=True, counted=reading.counted, meaning=meaning)
     if meaning == "exhausted":

@@ -21,6 +21,7 @@ PLACEHOLDER = "headgate"
 Kind = Literal["window", "concurrent"]
 Mode = Literal["enforce", "observe", "off"]
 BodyFormat = Literal["none", "chat_completions", "responses", "completions", "embeddings", "messages"]
+Settle = Literal["exact", "up"]
 ErrorShape = Literal["openai", "anthropic", "google", "plain"]
 
 
@@ -100,6 +101,9 @@ class Credential:
     write: CredentialPlace
     read: tuple[CredentialPlace, ...]
     """Every place a client may have put one; `write` is among them. All are emptied before ours is written."""
+    companions: tuple[str, ...] = ()
+    """Header fields, in lower case, that name the account a client's own credential belongs to. They leave with it:
+    beside another key they would be refused (provider-facts 1.2, OpenAI-Organization)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +169,9 @@ class Service:
     llm: bool = False
     cost_mapping: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """Requests one call of a model counts as (`costMapping`); a model not named counts as 1."""
+    settle: Settle = "exact"
+    """`exact`: the true usage replaces the estimate. `up`: it only adds to it, because the upstream keeps what it
+    reserved when the call came in (limiter 14.2)."""
     token_margin: float = 1.0
     """Estimated tokens are multiplied by this (provider-facts 2.8)."""
     upstream: Origin | None = None

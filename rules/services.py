@@ -105,6 +105,7 @@ def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sou
         dialect=layers.form("dialect").dialect,
         llm=llm,
         cost_mapping=MappingProxyType(dict(cost_mapping)),
+        settle=layers.form("settle").settle,
         token_margin=layers.form("token_margin").token_margin,
         upstream=layers.form("upstream").upstream,
         connect_to=layers.form("connect_to").connect_to,
@@ -123,7 +124,7 @@ def _aliases(layers: Layers) -> tuple[str, ...]:
 def _credential(form: CredentialForm) -> Credential:
     write = _place(form.write)
     read = tuple(dict.fromkeys((write, *map(_place, form.read))))
-    return Credential(write=write, read=read)
+    return Credential(write=write, read=read, companions=tuple(name.lower() for name in form.companions))
 
 
 def _place(form: PlaceForm) -> CredentialPlace:

@@ -1,0 +1,1 @@
+"""The tokenizer vocabularies, as data. Read by rules.meters.vocabulary."""

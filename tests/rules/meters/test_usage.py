@@ -155,7 +155,7 @@ def test_packed(coding: str, size: int) -> None:
 def test_packed_tightly() -> None:
     """One packed piece that unpacks to megabytes is read to its end."""
     body = b'{"x":"' + b"a" * 3_000_000 + b'","usage":{"total_tokens":1}}'
-    assert pour(tap("chat_completions", "application/json", "gzip"), [gzip.compress(body)]) == {"tokens": 1}
+    assert pour(tap("chat_completions", "application/json", "gzip"), [gzip.compress(body, mtime=0)]) == {"tokens": 1}
 
 
 @pytest.mark.parametrize(("kind", "start"), [(SSE, b"data: {"), (SSE, b": comment"), ("application/json", b'{"a":"')])
@@ -163,7 +163,7 @@ def test_packed_tightly() -> None:
 def test_bounded(kind: str, start: bytes, coding: str | None) -> None:
     """A reply of one endless line is not collected."""
     body = start + b"x" * 8_000_000
-    packed = gzip.compress(body, 1) if coding else body
+    packed = gzip.compress(body, 1, mtime=0) if coding else body
     reader = tap("chat_completions", kind, coding)
     tracemalloc.start()
     for at in range(0, len(packed), 8192):
@@ -179,7 +179,7 @@ def test_codings_not_read(coding: str) -> None:
     assert pour(tap("chat_completions", "application/json", coding), [json.dumps(CHAT).encode()]) is None
 
 
-@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(json.dumps(CHAT).encode())[:60], b""])
+@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(json.dumps(CHAT).encode(), mtime=0)[:60], b""])
 def test_broken_packing(body: bytes) -> None:
     """Broken packing has no usage, and raises nothing."""
     assert pour(tap("chat_completions", "application/json", "gzip"), [body]) is None
@@ -188,7 +188,7 @@ def test_broken_packing(body: bytes) -> None:
 def test_bomb() -> None:
     """A bomb is given up on: usage behind the bound is not looked for."""
     body = b'{"x":"' + b"a" * (INFLATED + 1) + b'","usage":{"total_tokens":1}}'
-    assert pour(tap("chat_completions", "application/json", "gzip"), [gzip.compress(body, 1)]) is None
+    assert pour(tap("chat_completions", "application/json", "gzip"), [gzip.compress(body, 1, mtime=0)]) is None
     assert pour(tap("chat_completions", "application/json"), [body]) == {"tokens": 1}
 
 
