@@ -75,6 +75,24 @@ async def test_reply_headers_say_which_service_and_how_long_it_was_held() -> Non
     assert reply.headers["X-Headgate-Request-Id"].startswith("call-")
 
 
+async def test_a_key_that_the_upstream_echoes_is_hidden_from_the_client() -> None:
+    """Errors and redirects lose the key and nothing else (threats F2)."""
+    key = KEYS["KEY_A"].encode()
+    echo = refusal(400, "bad", f"key {KEYS['KEY_A']} may not do this", fields=b"X-Key: " + key + b"\r\n")
+    moved = b"HTTP/1.1 302 Found\r\nLocation: /a?key=%b&b=c\r\nContent-Length: %d\r\n\r\n%b" % (key, len(key), key)
+    async with (
+        raw_server(answering(echo, moved)) as upstream,
+        corridor(service(upstream, ROOMY, keys="[{name: a, env: KEY_A}]")) as front,
+    ):
+        error = await front.ask()
+        async with front.session.get(front.url + "/openai/v1/models", allow_redirects=False) as redirect:
+            location, body = redirect.headers["Location"], await redirect.read()
+    assert error.status == 400
+    assert json.loads(error.body)["error"]["message"] == f"key {'*' * len(key)} may not do this"
+    assert error.headers["X-Key"] == "*" * len(key)
+    assert (location, body) == (f"/a?key={'*' * len(key)}&b=c", b"*" * len(key))
+
+
 # what a reply teaches
 
 
@@ -320,20 +338,20 @@ async def test_an_unknown_service_a_loop_and_an_upgrade_are_refused() -> None:
 
 
 async def test_the_true_usage_replaces_the_estimate() -> None:
-    """JSON: 18 tokens stand where more were charged, and the ratio is observed."""
+    """JSON: the tokens that were truly used stand where fewer were charged, and the ratio is observed."""
+    more = ok(USAGE.replace(b"18", b"418"), fields=b"Content-Type: application/json\r\n")
     async with (
-        raw_server(answering(DONE)) as upstream,
+        raw_server(answering(more)) as upstream,
         corridor(service(upstream, ", limits: [{tokens: 1000, window: 60}]")) as front,
     ):
         await front.ask()
         await front.quiet()
         (line,) = front.lines()
-        assert line["actual"]["tokens"] == 18
-        assert line["estimate"]["tokens"] != 18
-        count = front.sample("headgate_estimate_ratio_count", service="openai", meter="tokens")
-        assert count == 1
+        assert line["actual"]["tokens"] == 418
+        assert line["estimate"]["tokens"] < 418
+        assert front.sample("headgate_estimate_ratio_count", service="openai", meter="tokens") == 1
         await front.ask()
-        assert used(front.gate, "1000 tokens") == 18 + line["estimate"]["tokens"]
+        assert used(front.gate, "1000 tokens") == 418 + line["estimate"]["tokens"]
 
 
 async def test_usage_is_read_from_a_stream_too() -> None:
