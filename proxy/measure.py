@@ -11,6 +11,7 @@ from rules.plan import Facts, costs_of, digest
 from rules.policy import Endpoint, Service
 
 from . import credentials
+from .call import ClientBody
 from .errand import Errand
 from .errors import Problem
 from .metrics import Metrics
@@ -54,18 +55,34 @@ class Measure:
             return 0
         if not metered if length is None else length > limit:
             return 0
-        # a chunked body says no length: reserve the most it may have
-        reserved = self._reserve(length if length is not None else limit)
+        errand.body = await self._read(call.body, limit)
         try:
-            errand.body = await call.body.read(limit)
             if metered:
                 errand.count = await self._count(errand.body, service, endpoint)
                 errand.record.model = errand.count.model
         except BaseException:
-            self.give_back(reserved)
+            self.give_back(len(errand.body))
             raise
-        self.give_back(reserved - len(errand.body))
         return len(errand.body)
+
+    async def _read(self, body: ClientBody, limit: int) -> bytes:
+        """The whole body, which occupies room from here on. What is only announced occupies none: else a few slow
+        clients could take the room of all."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async for piece in body:
+                if len(piece) > self._room:
+                    raise Problem("overloaded", "too many bodies are held", close=True, retry_after_ms=1000)
+                self._room -= len(piece)
+                size += len(piece)
+                if size > limit:
+                    raise Problem("body_too_large", f"the body is larger than {limit} bytes", close=True)
+                pieces.append(piece)
+        except BaseException:
+            self.give_back(size)
+            raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def facts(self, errand: Errand) -> Facts:
         """Everything `rules.plan` asks of a call."""
@@ -75,7 +92,7 @@ class Measure:
         length = call.body.length or 0
         if count is None and length and endpoint.body != "none":
             counted = {"tokens": length / _BYTES_PER_TOKEN, "input_tokens": length / _BYTES_PER_TOKEN}
-        elif length and any(limit.meter == "audio_seconds" for limit in (*common, *of_key)):
+        elif length and "audio_seconds" in endpoint.costs:
             counted = {**counted, "audio_seconds": length / _AUDIO_BYTES_PER_SECOND}
         caller = None
         if not service.pooled:
@@ -95,12 +112,6 @@ class Measure:
             caller=caller,
             max_wait_ms=call.head.control.max_wait_ms,
         )
-
-    def _reserve(self, size: int) -> int:
-        if size > self._room:
-            raise Problem("overloaded", "too many bodies are held", close=True, retry_after_ms=1000)
-        self._room -= size
-        return size
 
     async def _count(self, body: bytes, service: Service, endpoint: Endpoint) -> Estimate:
         if len(body) <= COUNT_INLINE:
