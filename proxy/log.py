@@ -7,7 +7,9 @@ here, so none can be logged by accident; what a client typed is cut and escaped 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -20,6 +22,9 @@ from .settings import LogFormat
 # Lines are written together: one system call for what came within a twentieth of a second.
 _FLUSH_SECONDS = 0.05
 _TEXT_LIMIT = 200
+# JSON lets these stand, but U+0085, U+2028 and U+2029 end a line for some readers, and the rest steer a terminal.
+_LET_STAND = re.compile("[\x7f-\x9f\u2028\u2029]")
+_SEPARATES = re.compile(r'[\s="]')
 
 
 class Record:
@@ -110,11 +115,12 @@ class CallLog:
         )
 
     def flush(self) -> None:
-        """Write what is queued."""
+        """Write what is queued. A reader that has gone, or a full disk, loses lines and stops no call."""
         lines, self._lines = self._lines, []
         if lines:
-            self._stream.write("\n".join(lines) + "\n")
-            self._stream.flush()
+            with contextlib.suppress(OSError):
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
 
 
 def wants_json(chosen: LogFormat, stream: IO[str]) -> bool:
@@ -157,13 +163,21 @@ class _ProcessLines(logging.Formatter):
 
 
 def _json_line(fields: Mapping[str, object]) -> str:
-    # U+2028 and U+2029 end a line for some readers, and JSON lets them stand
-    return orjson.dumps(fields).decode().replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    line = orjson.dumps(fields).decode()
+    return line if _LET_STAND.search(line) is None else _LET_STAND.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def _console(stamp: str, line: Mapping[str, object]) -> str:
-    shown = " ".join(f"{name}={_escape(str(value))}" for name, value in line.items() if name not in ("event", "path"))
+    shown = " ".join(f"{name}={_word(value)}" for name, value in line.items() if name not in ("event", "path"))
     return f"{stamp} call    {_escape(str(line.get('path', '')))} {shown}"
+
+
+def _word(value: object) -> str:
+    """A value that cannot be taken for the beginning of the next field."""
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}:{amount:g}" for name, amount in value.items())
+    text = _escape(str(value))
+    return orjson.dumps(text).decode() if _SEPARATES.search(text) else text
 
 
 def _escape(text: str) -> str:
