@@ -8,6 +8,8 @@ not like.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -26,7 +28,7 @@ class Bounds:
 
     body_idle_s: float = 15.0
     body_min_rate: int = 1024
-    """Bytes per second, averaged since the first byte, once body_idle_s has passed."""
+    """Bytes per second, averaged over the time we waited for the client, once that is more than body_idle_s."""
     body_total_s: float = 600.0
     body_bytes: int = 1 << 30
     """A gigabyte: twice the largest request a catalogue service takes (512 MB of images, provider-facts 2.5)."""
@@ -40,16 +42,25 @@ class ClientGone(Exception):
 class ClientBody:
     """The request body, read once."""
 
-    __slots__ = ("_bounds", "_continue", "_payload", "_protocol", "_read", "length")
+    __slots__ = ("_answer", "_bounds", "_payload", "_protocol", "_read", "_waited", "length", "uninvited")
 
     def __init__(
-        self, payload: StreamReader, protocol: web.RequestHandler, head: Head, bounds: Bounds, length: int | None
+        self,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        head: Head,
+        bounds: Bounds,
+        length: int | None,
+        answer: Answer,
     ) -> None:
         self._payload = payload
         self._protocol = protocol
         self._bounds = bounds
-        self._continue = head.expect_continue
+        self._answer = answer
         self._read = 0
+        self._waited = 0.0
+        self.uninvited = head.expect_continue and length != 0
+        """The client holds the body back until we ask for it, and we have not."""
         self.length = length
         """Content-Length; None for a chunked body, 0 without a body."""
 
@@ -72,17 +83,19 @@ class ClientBody:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Pieces as they arrive. Raises as `read` does."""
-        payload, bounds = self._payload, self._bounds
-        started = asyncio.get_running_loop().time()
+        payload, bounds, now = self._payload, self._bounds, asyncio.get_running_loop().time
+        started = now()
+        self._invite()
         while True:
             try:
                 piece = payload.read_nowait(-1) if payload.total_bytes else b""
                 if not piece:
                     if payload.is_eof():
                         return
-                    self._invite()
+                    asked = now()
                     async with asyncio.timeout(bounds.body_idle_s):
                         piece = await payload.readany()
+                    self._waited += now() - asked
                     if not piece:
                         return
             except TimeoutError:
@@ -92,7 +105,7 @@ class ClientBody:
             except (ConnectionError, OSError):
                 raise ClientGone from None
             self._read += len(piece)
-            self._check_pace(asyncio.get_running_loop().time() - started)
+            self._check_pace(now() - started)
             yield piece
 
     def _check_pace(self, elapsed: float) -> None:
@@ -101,7 +114,8 @@ class ClientBody:
             raise Problem("body_too_large", f"the body is larger than {bounds.body_bytes} bytes", close=True)
         if elapsed > bounds.body_total_s:
             raise Problem("request_timeout", "the body took too long", close=True)
-        if elapsed > bounds.body_idle_s and self._read < bounds.body_min_rate * elapsed:
+        # a body that we, or the upstream, were slow to take is not a slow client's
+        if self._waited > bounds.body_idle_s and self._read < bounds.body_min_rate * self._waited:
             raise Problem("request_timeout", "the body came too slowly", close=True)
 
     def _broken(self) -> Problem | ClientGone:
@@ -110,9 +124,9 @@ class ClientBody:
         return Problem("bad_framing", "the body does not follow its own framing", close=True)
 
     def _invite(self) -> None:
-        """The one 100 Continue, when we start to wait for the body (RFC 9110 section 10.1.1)."""
-        if self._continue:
-            self._continue = False
+        """The one 100 Continue, when we start to read the body (RFC 9110 section 10.1.1)."""
+        if self.uninvited and not self._answer.started:
+            self.uninvited = False
             if self._protocol.transport is not None:
                 self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -125,7 +139,10 @@ class Answer:
         "_chunked",
         "_head",
         "_protocol",
+        "_until_close",
         "_write_idle_s",
+        "body",
+        "closes",
         "keep_alive",
         "method",
         "sent",
@@ -139,12 +156,18 @@ class Answer:
         self._protocol = protocol
         self._chunked = False
         self._head: bytes | None = None
+        self._until_close = False
         self._write_idle_s = write_idle_s
+        self.body: ClientBody | None = None
+        """What the client sends on the same connection."""
+        self.closes = False
+        """A Problem was answered after which nothing more may be read."""
         self.method = method
         self.version = version
         self.keep_alive = True
         """May be set to False until `start`."""
         self.started = False
+        """The head is on its way: no other answer can be given."""
         self.sent = 0
 
     async def prepare(self, request: object) -> None:
@@ -154,16 +177,19 @@ class Answer:
         """For aiohttp: everything has been written by the time it asks."""
 
     def start(self, status: int, reason: bytes, fields: Fields, *, length: int | None) -> None:
-        """Compose the head; it leaves with the first piece, or with `flush`.
+        """Compose the head; it leaves with the first piece, or with `flush`. Until then `start` may be called again.
 
         `fields` hold no framing and no connection fields; `length` None means unknown: chunked for HTTP/1.1, until
         close for HTTP/1.0 (RFC 9112 section 6.3).
         """
-        self.started = True
+        if self.body is not None and self.body.uninvited:
+            # whatever comes next may be the body that was held back, or may not (RFC 9110 section 10.1.1)
+            self.keep_alive = False
         self._head = self.compose(status, reason, fields, length)
 
     def compose(self, status: int, reason: bytes, fields: Fields, length: int | None) -> bytes:
         """The bytes of the head `start` keeps for the first write."""
+        self._chunked = self._until_close = False
         parts = [b"HTTP/1.1 %d %s\r\n" % (status, reason)]
         parts += [b"%s: %s\r\n" % field for field in fields]
         if status == 204 or status < 200:
@@ -176,6 +202,7 @@ class Answer:
             self._chunked = True
             parts.append(b"Transfer-Encoding: chunked\r\n")
         else:
+            self._until_close = True
             self.keep_alive = False
         if not self.keep_alive:
             parts.append(b"Connection: close\r\n")
@@ -186,6 +213,8 @@ class Answer:
 
     async def write(self, piece: bytes) -> None:
         """Send a piece of the body and wait while the client reads slowly. Raises ClientGone."""
+        if not piece:
+            return  # an empty chunk would be the end mark
         if self._chunked:
             piece = b"%x\r\n%b\r\n" % (len(piece), piece)
         await self._send(piece)
@@ -203,17 +232,26 @@ class Answer:
             await self._send(last)
 
     def cut(self) -> None:
-        """End visibly unfinished: the client must not take what it has for the whole (threats H3)."""
+        """End visibly unfinished: the client must not take what it has for the whole (threats H3).
+
+        A length or chunks that are not complete say so by themselves, and the bytes before the cut still arrive; a
+        body that lasts until the close can only be cut by a reset.
+        """
         self.keep_alive = False
-        if self._protocol.transport is not None:
-            if self._head is None:
-                self._protocol.transport.abort()
-            self._protocol.force_close()
+        transport = self._protocol.transport
+        if transport is None:
+            return
+        if self._until_close:
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        self._protocol.force_close()
 
     async def problem(self, problem: Problem, fields: Fields, body: bytes) -> None:
         """Send an answer of our own, whole."""
         if problem.close:
             self.keep_alive = False
+            self.closes = True
         status = problem.status
         self.start(status, REASON[status].encode(), fields, length=len(body))
         await self.end(b"" if self.method == "HEAD" else body)
@@ -225,6 +263,7 @@ class Answer:
             raise ClientGone
         if self._head is not None:
             data, self._head = self._head + data, None
+            self.started = True
         self.sent += len(data)
         transport.write(data)
         if protocol.writing_paused:
@@ -232,6 +271,8 @@ class Answer:
                 async with asyncio.timeout(self._write_idle_s):
                     await protocol._drain_helper()
             except (TimeoutError, ConnectionError):
+                # closing would wait for a reader that does not read
+                transport.abort()
                 self.keep_alive = False
                 raise ClientGone from None
 

@@ -6,14 +6,14 @@ about the token itself.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 from rules.policy import ClientToken, Policy
 
+from .credentials import basic_pair
 from .errors import Problem
 from .head import NO_CONTROL, Control
 
@@ -55,23 +55,20 @@ def presented_keys(fields: Iterable[tuple[bytes, bytes]], query: str) -> list[by
             for scheme in _SCHEMES:
                 if head.startswith(scheme):
                     found.append(value[len(scheme) :].strip())
-            if head.startswith(b"basic ") and (pair := _basic(value)) is not None:
+            if head.startswith(b"basic ") and (pair := basic_pair(value)) is not None:
                 # Stripe's form: the key is the user name, the password empty (provider-facts 1.2)
                 found += [part for part in pair if part]
         elif lower in _KEY_FIELDS:
             found.append(value.strip())
     if "key=" in query:
-        found += [part[4:].encode() for part in query.split("&") if part.startswith("key=")]
+        found += [unquote_to_bytes(part[4:]) for part in query.split("&") if part.startswith("key=")]
     return found
 
 
 def proxy_credentials(fields: Iterable[tuple[bytes, bytes]]) -> tuple[str, bytes] | None:
-    """Name and token of Proxy-Authorization. Raises Problem where it is there and is not Basic."""
+    """Name and token of Proxy-Authorization; None where there is none, or none that we can read: an unknown caller."""
     for name, value in fields:
-        if len(name) == 19 and name.lower() == b"proxy-authorization":
-            pair = _basic(value)
-            if pair is None:
-                raise Problem("proxy_auth_required", "proxy credentials must be Basic name:token", close=True)
+        if len(name) == 19 and name.lower() == b"proxy-authorization" and (pair := basic_pair(value)) is not None:
             return pair[0].decode("ascii", "replace"), pair[1]
     return None
 
@@ -137,15 +134,3 @@ class Doorman:
         if name is not None and name not in self._tiers:
             raise Problem("bad_control_header", "X-Headgate-Tier names no tier of the configuration")
         return name
-
-
-def _basic(value: bytes) -> tuple[bytes, bytes] | None:
-    scheme, _, encoded = value.partition(b" ")
-    if scheme.lower() != b"basic":
-        return None
-    try:
-        decoded = base64.b64decode(encoded.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    name, colon, token = decoded.partition(b":")
-    return (name, token) if colon else None

@@ -6,7 +6,10 @@ written, so a client's own never reaches the upstream of a pooled service (threa
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Iterable
+from urllib.parse import quote, unquote
 
 from rules.policy import Credential, CredentialPlace
 
@@ -23,7 +26,8 @@ def find(credential: Credential, fields: Iterable[tuple[bytes, bytes]], target: 
                     return value
         else:
             for part in target.partition("?")[2].split("&"):
-                if part.startswith(f"{place.name}=") and len(part) > len(name) + 1:
+                parameter, _, value_text = part.partition("=")
+                if value_text and unquote(parameter) == place.name:
                     return part.encode()
     return None
 
@@ -44,22 +48,43 @@ def write(place: CredentialPlace, secret: str, fields: Fields, target: str) -> t
     if place.place == "header":
         return [*fields, (place.name.encode(), (place.prefix + secret).encode())], target
     path, mark, query = target.partition("?")
-    pair = f"{place.name}={secret}"
+    pair = f"{place.name}={quote(secret, safe='')}"
     return fields, f"{path}?{query}&{pair}" if mark and query else f"{path}?{pair}"
 
 
 def take_out_token(token: bytes, fields: Fields, target: str) -> tuple[Fields, str]:
-    """Fields and target without any that carry one of our own client tokens, whatever the place."""
-    fields = [field for field in fields if token not in field[1]]
+    """Fields and target without any that carry one of our own client tokens, whatever the place and the spelling."""
+    fields = [field for field in fields if token not in field[1] and not _holds(field[1], token)]
     path, mark, query = target.partition("?")
-    text = token.decode("ascii", "replace")
-    if mark and text in query:
-        kept = [part for part in query.split("&") if text not in part]
-        target = f"{path}?{'&'.join(kept)}" if kept else path
+    if mark:
+        text = token.decode("utf-8", "replace")
+        parts = query.split("&")
+        kept = [part for part in parts if text not in part and text not in unquote(part)]
+        if len(kept) < len(parts):
+            target = f"{path}?{'&'.join(kept)}" if kept else path
     return fields, target
+
+
+def basic_pair(value: bytes) -> tuple[bytes, bytes] | None:
+    """Name and password of Basic credentials (RFC 7617); None for anything else."""
+    scheme, _, encoded = value.partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        decoded = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    name, colon, password = decoded.partition(b":")
+    return (name, password) if colon else None
+
+
+def _holds(value: bytes, token: bytes) -> bool:
+    pair = basic_pair(value) if value[:6].lower() == b"basic " else None
+    return pair is not None and token in pair
 
 
 def _without(target: str, names: list[str]) -> str:
     path, _, query = target.partition("?")
-    kept = [part for part in query.split("&") if part.partition("=")[0] not in names]
+    # an upstream decodes names before it compares them
+    kept = [part for part in query.split("&") if unquote(part.partition("=")[0]) not in names]
     return f"{path}?{'&'.join(kept)}" if kept else path

@@ -136,6 +136,15 @@ class Problem(Exception):
         return orjson.dumps({"error": error})
 
 
+def place_of(error: BaseException) -> str:
+    """Type and place of an error of ours; never its text, which may quote a peer's bytes (threats F3)."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    spot = f" at {place.tb_frame.f_code.co_filename.rpartition('/')[2]}:{place.tb_lineno}" if place is not None else ""
+    return type(error).__name__ + spot
+
+
 def _ratelimit_fields(limit: Limit, seconds: int) -> list[tuple[bytes, bytes]]:
     """`RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-08 to -10."""
     if limit.kind != "window":

@@ -21,7 +21,7 @@ from . import headers, outgoing
 from .call import Call, ClientGone
 from .clients import ANONYMOUS, Identity, presented_keys, proxy_credentials
 from .errand import Errand, InForce
-from .errors import Problem
+from .errors import Problem, place_of
 from .faults import UpstreamProblem
 from .gate import Gate
 from .head import Authority
@@ -95,7 +95,7 @@ class Exchange:
             record.code = "client_gone"
             raise
         except Exception as error:
-            _log.error("call %s: %s", call.id, _where(error))
+            _log.error("call %s: %s", call.id, place_of(error))
             await self._answer(call, record, Problem("internal", "an error of our own; the log names it", close=True))
         finally:
             self.running -= 1
@@ -282,6 +282,8 @@ class Exchange:
             await relay(reply, answer, usage.feed if usage is not None else None, first)
             reply.release()
         except UpstreamProblem as fault:
+            if not answer.started:
+                raise  # nothing has left: it can be told
             record.code = fault.code
             answer.cut()
         finally:
@@ -383,12 +385,3 @@ def _tap(errand: Errand, reply: Reply) -> Tap:
         kind.decode("latin-1") if kind is not None else None,
         content_encoding=coding.decode("latin-1") if coding is not None else None,
     )
-
-
-def _where(error: BaseException) -> str:
-    """Type and place of an error of ours; never its text, which may quote a peer's bytes (threats F3)."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    spot = f" at {place.tb_frame.f_code.co_filename.rpartition('/')[2]}:{place.tb_lineno}" if place is not None else ""
-    return type(error).__name__ + spot

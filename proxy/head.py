@@ -21,8 +21,12 @@ Entrance = Literal["reverse", "forward", "intercept", "connect"]
 # (the tunnel's own).
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
-# A path segment `.` or `..`, plain or percent-encoded: upstreams differ in what they make of it (threats row 8).
-_DOT_SEGMENT = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+# Bounds of the head as a whole: HAProxy takes 16 KiB; tokens in a query or a JWT in a field need more; threats A20
+# wants 64 KiB refused.
+HEAD_BYTES = 65_536
+# A path segment `.` or `..`, plain or percent-encoded, between slashes or what some servers decode to them or end a
+# segment at: upstreams differ in what they make of it (threats row 8).
+_DOT_SEGMENT = re.compile(r"(?:^|/|%2f|%5c)(?:\.|%2e){1,2}(?:/|%2f|%5c|;|$)", re.IGNORECASE)
 # Fields with one value that we understand: name -> that value, code and words for any other.
 _ONE_VALUE = {
     b"transfer-encoding": (b"chunked", "coding_unsupported", "the only transfer coding taken is chunked"),
@@ -119,8 +123,7 @@ def read_head(message: RawHead, bound: Authority | None = None) -> Head:
     if message.method not in METHODS:
         raise Problem("method_denied", "this method is not passed on", close=True)
     scheme, authority, target = _split_target(path)
-    if _DOT_SEGMENT.search(target.partition("?")[0]):
-        raise Problem("bad_target", "the path holds a dot segment; write the path it stands for", close=True)
+    _check_path(target)
     if authority is not None:
         entrance: Entrance = "forward"
         if host is not None and _authority(host.decode(), 443 if scheme == "https" else 80, "bad_host") != authority:
@@ -138,6 +141,7 @@ def read_head(message: RawHead, bound: Authority | None = None) -> Head:
         entrance, scheme, authority = "intercept", "https", bound
     elif entrance == "reverse":
         service, target = _service_segment(target)
+        _check_path(target)
         authority = None
     return Head(
         entrance=entrance,
@@ -159,7 +163,9 @@ def _read_fields(message: RawHead) -> tuple[bytes | None, Control, bool, bytes |
     upgrade: bytes | None = None
     seen: set[bytes] = set()
     control: dict[bytes, bytes] | None = None
+    size = len(message.path)
     for name, value in message.raw_headers:
+        size += len(name) + len(value) + 4
         if not value.isascii():
             # aiohttp's writer would delete such bytes in silence (row 17)
             raise Problem("bad_header", "a header value holds a byte above 0x7f", close=True)
@@ -183,6 +189,9 @@ def _read_fields(message: RawHead) -> tuple[bytes | None, Control, bool, bytes |
             if lower in control:
                 raise Problem("bad_control_header", f"{lower.decode()} stands twice")
             control[lower] = value
+    if size > HEAD_BYTES:
+        # the listener counts bytes while they trickle; a head that came at once is measured here
+        raise Problem("head_too_large", "the request head is too large", close=True)
     if b"transfer-encoding" in seen and message.version == (1, 0):
         raise Problem("bad_framing", "HTTP/1.0 knows no transfer coding", close=True)
     # HTTP/1.0 knows no 100 Continue (RFC 9110 section 10.1.1)
@@ -237,6 +246,14 @@ def _connect(message: RawHead, host: bytes | None, control: Control, bound: Auth
         expect_continue=False,
         upgrade=None,
     )
+
+
+def _check_path(target: str) -> None:
+    """Refuse a path that the rules and the upstream could read differently (threats B3, B8)."""
+    if target.startswith("//"):
+        raise Problem("bad_target", "the path starts with two slashes", close=True)
+    if _DOT_SEGMENT.search(target.partition("?")[0]):
+        raise Problem("bad_target", "the path holds a dot segment; write the path it stands for", close=True)
 
 
 def _split_target(path: str) -> tuple[str, Authority | None, str]:

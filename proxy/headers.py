@@ -24,7 +24,12 @@ PROTECTED = frozenset((b"host", b"content-length", b"transfer-encoding", b"autho
 # Names whose underscore spelling some servers read as the real one (threats 2.2 row 14, E5).
 _TWINS = HOP_BY_HOP | PROTECTED | {b"x-api-key", b"api-key", b"x-goog-api-key", b"expect", b"via", b"cookie"}
 
-_PREFIX = b"x-headgate-"
+# Who called whom on our side of the proxy is not the upstream's business, and a forged one is a lie (threats E7).
+_FORWARDING = frozenset((b"forwarded", b"x-real-ip"))
+_PREFIXES = (b"x-headgate-", b"x-forwarded-")
+_NEVER = HOP_BY_HOP | _FORWARDING
+# Proxies in a row that no honest call passes (threats B10).
+_MAX_HOPS = 10
 VIA_NAME = b"headgate"
 
 
@@ -33,7 +38,7 @@ def is_twin(lower_name: bytes) -> bool:
     if b"_" not in lower_name:
         return False
     dashed = lower_name.replace(b"_", b"-").strip(b"-")
-    return dashed in _TWINS or dashed.startswith((b"x-forwarded", _PREFIX))
+    return dashed in _TWINS or dashed in _FORWARDING or dashed.startswith(_PREFIXES)
 
 
 def connection_options(value: bytes) -> list[bytes]:
@@ -42,12 +47,13 @@ def connection_options(value: bytes) -> list[bytes]:
 
 
 def end_to_end(fields: Iterable[tuple[bytes, bytes]], *, drop: Sequence[bytes] = ()) -> Fields:
-    """The fields that go on to the next hop: no hop-by-hop, nothing Connection names, no control header, no twin.
+    """The fields that go on to the next hop: no hop-by-hop, nothing Connection names, no control header, no twin,
+    nothing that says where the call came from.
 
     `drop` names more fields to leave out, in lower case. Connection cannot take away a PROTECTED field.
     """
     fields = list(fields)
-    gone = set(HOP_BY_HOP)
+    gone = set(_NEVER)
     gone.update(drop)
     for name, value in fields:
         if len(name) == 10 and name.lower() == b"connection":
@@ -55,7 +61,7 @@ def end_to_end(fields: Iterable[tuple[bytes, bytes]], *, drop: Sequence[bytes] =
     kept = []
     for field in fields:
         lower = field[0].lower()
-        if lower in gone or lower.startswith(_PREFIX) or is_twin(lower):
+        if lower in gone or lower.startswith(_PREFIXES) or is_twin(lower):
             continue
         kept.append(field)
     return kept
@@ -75,5 +81,11 @@ def via(version: tuple[int, int], pseudonym: bytes) -> tuple[bytes, bytes]:
 
 
 def passed_through(fields: Iterable[tuple[bytes, bytes]], pseudonym: bytes) -> bool:
-    """True when a Via field names this very process: the call came back to us."""
-    return any(len(name) == 3 and name.lower() == b"via" and pseudonym in value for name, value in fields)
+    """True when a Via field names this very process, or when Via names so many that the call must be going round."""
+    hops = 0
+    for name, value in fields:
+        if len(name) == 3 and name.lower() == b"via":
+            if pseudonym in value:
+                return True
+            hops += value.count(b",") + 1
+    return hops >= _MAX_HOPS

@@ -8,6 +8,7 @@ on the head, a bound on blank lines in front of it, answers in our own words, an
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,23 +20,24 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
 
 from .call import Answer, Bounds, Call, ClientBody, ClientGone
-from .errors import REASON, Problem
-from .head import Authority, Head, read_head
+from .errors import REASON, Problem, place_of
+from .head import HEAD_BYTES, Authority, Head, read_head
 from .headers import Fields, value_of
+
+_log = logging.getLogger("headgate.listener")
 
 # Blank lines a server should skip before a request line: "at least one" (RFC 9112 section 2.2); eight bytes is four.
 _BLANK_BYTES = 8
-# Bounds of the head. nginx takes lines of 8 KiB, HAProxy heads of 16 KiB; tokens in a query or a JWT in a field need
-# more; threats A20 wants 64 KiB heads, 64 KiB URLs and 1,000 fields refused. The two line bounds differ so that the
-# parser's error tells which it was.
+# Bounds of a head's parts. nginx takes lines of 8 KiB; tokens in a query or a JWT in a field need more; threats A20
+# wants 64 KiB URLs and 1,000 fields refused. The two line bounds differ so that the parser's error tells which it was.
 MAX_TARGET = 16_384
 MAX_FIELD = 32_768
 MAX_FIELDS = 256
-HEAD_BYTES = 65_536
 # threats 4.3: request head 10 s, keep-alive 60 s.
 HEAD_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 60.0
-# How long an unread body is still read after our answer, so that closing does not reset the answer away.
+# How long we still read after an answer that closes, so that closing does not reset the answer away (RFC 9112
+# section 9.6). nginx waits 5 s for more; a client that obeys "Connection: close" needs one round trip.
 LINGER_SECONDS = 3.0
 # threats 4.2: 64 KiB, not aiohttp's 256.
 READ_BUFFER = 65_536
@@ -93,16 +95,74 @@ class Door(web.RequestHandler):
         self._blank = 0
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._early = b""
+        self._parting: asyncio.Transport | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
+        self.lost = False
+        """The connection is over."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.listener.count_connection(self)
+        if self._early:
+            early, self._early = self._early, b""
+            self.data_received(early)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self.lost = True
         self._stop_head_timer()
         super().connection_lost(exc)
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+        self._parting = None
+
+    async def start(self) -> None:
+        await super().start()
+        if self.transport is not None:
+            self._end(self.transport)
+
+    def force_close(self) -> None:
+        transport = self.transport or self._parting
+        super().force_close()
+        if transport is not None and not self.lost:
+            self._end(transport)
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        """Close; a client that does not take what was written cannot keep the connection."""
+        transport.close()
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+            self._end_timer = None
+        if transport.get_write_buffer_size():
+            self._end_timer = self._loop.call_later(self.listener.write_idle_seconds, transport.abort)
+
+    def part(self) -> None:
+        """Send no more, and read on, unheard, until the client closes or LINGER_SECONDS have passed.
+
+        Closing with bytes unread would reset the connection, and the answer with it (RFC 9112 section 9.6).
+        """
+        transport = self.transport
+        if transport is None:
+            return
+        self._parting, self.transport, self._force_close = transport, None, True
+        if self._waiter is not None:
+            self._waiter.cancel()
+        if transport.can_write_eof():
+            transport.write_eof()
+        transport.resume_reading()
+        self._end_timer = self._loop.call_later(self.listener.linger_seconds, self._end, transport)
+
+    def log_exception(self, *args: Any, **kwargs: Any) -> None:
+        """aiohttp's text may quote a peer's bytes: only the type and the place are told (threats F1, F3)."""
+        error = kwargs.get("exc_info")
+        _log.error("connection: %s", place_of(error) if isinstance(error, BaseException) else "aiohttp gave up")
 
     def data_received(self, data: bytes) -> None:
+        if self.transport is None:
+            if not self._force_close and not self.lost:
+                # TLS hands over its first bytes before the tunnel can hand over the transport
+                self._early += data
+            return
         if not data or self._upgraded or not self._between_requests():
             super().data_received(data)
             return
@@ -158,7 +218,7 @@ class Door(web.RequestHandler):
                 answer.compose(problem.status, REASON[problem.status].encode(), fields, len(body)) + body
             )
         self.listener.note_refused(problem)
-        self.force_close()
+        self.part()
 
     def _make_error_handler(self, err_info: Any) -> Callable[[Any], Awaitable[Any]]:
         """The parser refused a head: answer in our words, not in aiohttp's, which quote the line (threats A11)."""
@@ -191,6 +251,7 @@ class Listener(web.Server):
         max_connections: int,
         head_seconds: float = HEAD_SECONDS,
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
+        linger_seconds: float = LINGER_SECONDS,
     ) -> None:
         super().__init__(
             self._handle,  # type: ignore[arg-type]  # Incoming and Answer stand in for BaseRequest and StreamResponse
@@ -203,7 +264,7 @@ class Listener(web.Server):
             max_headers=MAX_FIELDS,
             read_bufsize=READ_BUFFER,
             auto_decompress=False,
-            lingering_time=LINGER_SECONDS,
+            lingering_time=linger_seconds,
         )
         self._serve = handler
         self._bounds = bounds
@@ -212,6 +273,8 @@ class Listener(web.Server):
         self.render = render
         self._on_refused = on_refused
         self.head_seconds = head_seconds
+        self.linger_seconds = linger_seconds
+        self.write_idle_seconds = bounds.write_idle_s
         self.draining = False
 
     def __call__(self) -> Door:
@@ -219,7 +282,9 @@ class Listener(web.Server):
 
     def count_connection(self, door: Door) -> None:
         """Close a connection beyond the bound at once, with an answer (threats 4.2)."""
-        if len(self._connections) > self._max_connections:
+        if len(self._connections) > 2 * self._max_connections:
+            door.force_close()  # not even the refused may pile up
+        elif len(self._connections) > self._max_connections:
             door._refuse_head(Problem("overloaded", "too many connections", close=True, retry_after_ms=1000))
 
     def forget(self, door: Door) -> None:
@@ -232,6 +297,7 @@ class Listener(web.Server):
         call_id = self._new_id()
         self._on_refused(call_id, problem)
         await self._answer_problem(answer, problem, call_id)
+        door.part()
         return answer
 
     def note_refused(self, problem: Problem) -> None:
@@ -251,6 +317,13 @@ class Listener(web.Server):
             await self._answer_problem(answer, problem, call_id)
         except ClientGone:
             answer.keep_alive = False
+        except Exception as error:
+            _log.error("call %s: %s", call_id, place_of(error))
+            internal = Problem("internal", "an error of our own; the log names it", close=True)
+            self._on_refused(call_id, internal)
+            await self._answer_problem(answer, internal, call_id)
+        if answer.closes:
+            door.part()
         if message.upgrade:
             # row 12: what follows a declined upgrade may be another protocol's bytes
             answer.keep_alive = False
@@ -262,11 +335,12 @@ class Listener(web.Server):
         if not incoming.message.chunked:
             declared = value_of(head.fields, b"content-length")
             length = int(declared) if declared is not None else 0
+        body = answer.body = ClientBody(payload, door, head, self._bounds, length, answer)
         peer = door.peername
         return Call(
             call_id=call_id,
             head=head,
-            body=ClientBody(payload, door, head, self._bounds, length),
+            body=body,
             answer=answer,
             peer=peer[0] if isinstance(peer, tuple) else "",
             received=self._loop.time(),

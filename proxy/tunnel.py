@@ -24,6 +24,8 @@ IDLE_SECONDS = 300.0
 LIFE_SECONDS = 3600.0
 # While draining, a second of silence counts as idle: whoever still talks does so more often.
 DRAIN_IDLE_SECONDS = 1.0
+# A tunnel that ends still delivers what was written to it, as long as the TLS stack of asyncio waits for a goodbye.
+FLUSH_SECONDS = 30.0
 
 Dial = Callable[[Target, Callable[[], asyncio.Protocol]], Awaitable[tuple[asyncio.Transport, asyncio.Protocol]]]
 
@@ -59,7 +61,10 @@ class Tunnels:
         """
         door = call.door
         assert isinstance(door, Door)
-        context = self._leaf_context(authority.host)
+        try:
+            context = self._leaf_context(authority.host)
+        except ValueError:
+            raise Problem("bad_target", "no certificate can be made for this host", close=True) from None
         if door._message_tail:
             # a ClientHello before our 200 could not be fed to the handshake: close rather than lose it (threats D2)
             raise Problem("bad_framing", "bytes came before the tunnel was open", close=True)
@@ -76,7 +81,8 @@ class Tunnels:
             # not TLS, a certificate that was refused, or silence: nobody is left to answer (threats D8, D9)
             transport.abort()
             raise ClientGone from None
-        if secured is None:
+        if secured is None or inner.lost:
+            # the client went in the very turn of the loop that ended the handshake
             raise ClientGone
         inner.connection_made(secured)
 
@@ -87,17 +93,23 @@ class Tunnels:
         door = call.door
         assert isinstance(door, Door)
         pair = _Pair(self._metrics, self._idle_seconds, self._life_seconds)
-        far, _ = await self._dial(target, lambda: pair.far)
-        early = bytes(door._message_tail)
-        near = self._take(call, door)
-        near.set_protocol(pair.near)
-        pair.near.connection_made(near)
-        near.write(_ESTABLISHED)
-        if early:
-            far.write(early)
+        # counted while it is dialled: a slow upstream is no way round the bound
         self._open.add(pair)
         self._metrics.tunnels.inc()
         try:
+            await self._dial(target, lambda: pair.far)
+            if pair.closed.done():
+                raise Problem("draining", "this Headgate is shutting down", close=True, retry_after_ms=1000)
+            early = bytes(door._message_tail)
+            near = self._take(call, door)
+            near.write(_ESTABLISHED)
+            near.set_protocol(pair.near)
+            pair.near.connection_made(near)
+            if early:
+                pair.near.data_received(early)
+            pair.near.take_over()
+            # the door stops reading when much comes before the answer
+            near.resume_reading()
             await pair.closed
         finally:
             pair.close()
@@ -135,6 +147,9 @@ class _End(asyncio.Protocol):
         self.other: _End
         self.transport: asyncio.Transport | None = None
         self._ended = False
+        self._last_timer: asyncio.TimerHandle | None = None
+        self._waiting = b""
+        """What the other side said before this end was here: some servers speak first."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's transports are no subclass
@@ -144,6 +159,17 @@ class _End(asyncio.Protocol):
         self._bytes.inc(len(data))
         if self.other.transport is not None:
             self.other.transport.write(data)
+        else:
+            self.other._waiting += data
+
+    def take_over(self) -> None:
+        """This end is the client's and has its 200: what the other side said or ended in the meantime is passed on."""
+        assert self.transport is not None
+        if self._waiting:
+            self.transport.write(self._waiting)
+            self._waiting = b""
+        if self.other._ended and self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def eof_received(self) -> bool:
         # a half-close is passed on, and the other direction goes on (threats D12)
@@ -163,8 +189,18 @@ class _End(asyncio.Protocol):
         if self.other.transport is not None:
             self.other.transport.resume_reading()
 
+    def finish(self) -> None:
+        """Close when what was written has been taken, or when FLUSH_SECONDS have passed."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+            if self.transport.get_write_buffer_size():
+                loop = asyncio.get_running_loop()
+                self._last_timer = loop.call_later(FLUSH_SECONDS, self.transport.abort)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
+        if self._last_timer is not None:
+            self._last_timer.cancel()
         self._pair.close()
 
 
@@ -190,14 +226,12 @@ class _Pair:
         self._look()
 
     def close(self) -> None:
-        if self.closed.done():
-            return
-        self.closed.set_result(None)
+        if not self.closed.done():
+            self.closed.set_result(None)
         self._idle_timer.cancel()
         self._life_timer.cancel()
         for end in (self.near, self.far):
-            if end.transport is not None:
-                end.transport.close()
+            end.finish()
 
     def _look(self) -> None:
         left = self._last + self._idle_seconds - self._loop.time()
