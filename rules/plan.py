@@ -22,6 +22,9 @@ from .verdict import Block, Candidate, Charge, Grant, Lesson, Plan, Refuse
 # is what finding out costs. A key whose quota is used up and that says no time: an hour, for the same reason.
 DEAD_MS = 86_400_000
 EXHAUSTED_MS = 3_600_000
+# Characters of scope values up to which their hash is remembered: a user and a model name at their longest (head.py,
+# meters/estimate.py: 256 each).
+_REMEMBERED = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +132,14 @@ def model_scope(group: str, model: str | None) -> str:
     return f"m:{digest(group, model or '')}"
 
 
-@lru_cache(maxsize=65_536)
 def digest(*values: str) -> str:
     """Eight bytes of BLAKE2b over the values, each preceded by its length, in hex."""
+    # long values are no one's that comes often, and remembering them would fill the memory
+    return _digest(*values) if sum(map(len, values)) <= _REMEMBERED else _digest.__wrapped__(*values)
+
+
+@lru_cache(maxsize=65_536)
+def _digest(*values: str) -> str:
     hashed = hashlib.blake2b(digest_size=8)
     for value in values:
         raw = value.encode("utf-8", "surrogatepass")
