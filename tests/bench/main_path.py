@@ -126,7 +126,10 @@ class Bench:
             yield f"{running.proxy}/openai/v1/chat/completions"
 
     def _load(self, url: str, connections: int, seconds: int) -> load.Figures:
-        return load.run(url, connections=connections, seconds=seconds, pin=self._load_pin, directory=self._directory)
+        figures = load.run(url, connections=connections, seconds=seconds, pin=self._load_pin, directory=self._directory)
+        if figures.rate == 0:
+            raise RuntimeError(f"{url} answered nothing in {seconds} s at {connections} connections")
+        return figures
 
 
 def _median(runs: Sequence[load.Figures]) -> load.Figures:

@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tests.headgate_process import ROOT
-from tests.upstreams.standin import Seen, StandIn
+from tests.upstreams.standin import PATIENCE, Seen, StandIn
 
 from . import toolchains
 
@@ -126,8 +127,12 @@ def run(client: Client, way: Way, upstream: StandIn, *, token: str, audio: Path)
 
             def line() -> dict[str, Any]:
                 assert process.stdout is not None
+                overdue = threading.Timer(PATIENCE, process.kill)
+                overdue.start()
                 raw = process.stdout.readline()
-                assert raw, f"{client.name} ended early:\n{errors.read_text(errors='replace')[-2000:]}"
+                overdue.cancel()
+                told = errors.read_text(errors="replace")[-2000:]
+                assert raw, f"{client.name} ended early, or said nothing for {PATIENCE:.0f} s:\n{told}"
                 said: dict[str, Any] = json.loads(raw)
                 return said
 

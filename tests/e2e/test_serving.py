@@ -169,6 +169,30 @@ def test_max_wait_0_refuses_at_once_with_the_time_it_truly_takes(start: Start, u
     assert 0 < float(held.headers["X-Headgate-Waited"]) * 1000 <= told + 50
 
 
+def test_a_call_in_flight_lasts_until_its_stream_has_ended(start: Start, upstream: StandIn) -> None:
+    """One call in flight is allowed: while a stream runs no other goes, once it is over or dropped the next does."""
+    headgate = start()
+    _reload(headgate, headgate.config.read_text().replace("requests: 1000, window: 60", "concurrent: 1"))
+    client = openai.OpenAI(base_url=f"{headgate.proxy}/openai/v1", api_key=TOKEN, max_retries=0)
+    with client:
+        for to_its_end in (True, False):
+            with upstream.stepped() as step:
+                step()
+                stream = client.chat.completions.create(
+                    model="gpt-4o", messages=[{"role": "user", "content": "Good day?"}], stream=True
+                )
+                next(stream)
+                refused = _chat(headgate, X_Headgate_Max_Wait="0")
+                assert (refused.status_code, refused.headers["X-Headgate-Reason"]) == (429, "wait_too_long")
+                if to_its_end:
+                    for _ in range(6):
+                        step()
+                    list(stream)
+                stream.close()
+                # the end of the stream and the settlement behind it are told to the gate in their own time
+                headgate.until(lambda: _chat(headgate, X_Headgate_Max_Wait="0").status_code == 200)
+
+
 def test_a_call_larger_than_its_limit_never_fits(start: Start, upstream: StandIn) -> None:
     """413 at once: no wait helps, and the upstream is not asked."""
     headgate = start(more="")
