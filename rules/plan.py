@@ -27,9 +27,9 @@ EXHAUSTED_MS = 3_600_000
 _REMEMBERED = 512
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Facts:
-    """What is known of a call before it goes."""
+    """What is known of a call before it goes. A value; verdict.py says why such are not declared frozen."""
 
     service: Service
     endpoint: Endpoint
@@ -48,32 +48,53 @@ class Facts:
     """What the client asked for; None: the policy's."""
 
 
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class _Outline:
+    """A plan without its costs: what calls of one user and model to one endpoint share."""
+
+    service: Service
+    limits: tuple[Sequence[Limit], Sequence[Limit]]
+    flow: str
+    common: tuple[tuple[str, Limit], ...]
+    """Bucket and limit."""
+    draws: tuple[tuple[tuple[str, Limit], ...], ...]
+    """The same for each group, or each key where a limit is the key's own."""
+    candidates: tuple[tuple[str, str, tuple[str, ...], int], ...]
+    """Key, group, scopes, place in `draws`."""
+
+
+# Users and models come from outside, so what is remembered of them is bounded; a table that is full starts anew.
+_MOST_OUTLINES = 4096
+_outlines: dict[tuple[object, ...], _Outline] = {}
+
+
 def plan(facts: Facts) -> Plan | Refuse:
     """Every bucket the call draws on, for each key that may serve it.
 
     Refuses with no_key when the pool is empty or wholly reserved for other tiers.
     """
     service = facts.service
-    model = facts.model or ""
-    scope = {"model": model, "user": facts.user, "client": facts.client, "endpoint": facts.endpoint.name}
-    enforced = service.mode != "off"
-    common = _charges(facts.common, scope, facts.costs) if enforced else ()
-    candidates = _candidates(facts, scope, enforced)
-    if not candidates:
+    off = service.mode == "off"
+    common_costs = [0 if off else _cost(limit, facts.costs) for limit in facts.common]
+    key_costs = [0 if off else _cost(limit, facts.costs) for limit in facts.of_key]
+    outline = _outline(facts, common_costs, key_costs)
+    if not outline.candidates:
         return Refuse(code="no_key")
     max_wait_ms = service.hold.max_wait_ms
     if facts.max_wait_ms is not None:
         max_wait_ms = min(facts.max_wait_ms, MAX_WAIT_MS)
+    taken = [_charges(draw, key_costs) for draw in outline.draws]
     return Plan(
         service=service.name,
         endpoint=facts.endpoint.name,
         model=facts.model,
-        flow=digest(facts.tier or "", facts.user),
-        charges=common,
-        candidates=candidates,
+        flow=outline.flow,
+        charges=_charges(outline.common, common_costs),
+        candidates=tuple([Candidate(key, group, blocks, taken[at]) for key, group, blocks, at in outline.candidates]),
         max_wait_ms=max_wait_ms,
         max_queue=service.hold.max_queue,
         observe=service.mode != "enforce",
+        outline=outline,
     )
 
 
@@ -148,37 +169,68 @@ def _digest(*values: str) -> str:
     return hashed.hexdigest()
 
 
-def _candidates(facts: Facts, scope: Mapping[str, str], enforced: bool) -> tuple[Candidate, ...]:
+def _cost(limit: Limit, costs: Mapping[str, float]) -> int:
+    """In 1/scale units; 0: the limit does not count the call."""
+    amount = 1.0 if limit.kind == "concurrent" else costs.get(limit.meter, 0.0)
+    return math.ceil(amount * limit.scale) if amount > 0 else 0
+
+
+def _charges(draw: Sequence[tuple[str, Limit]], costs: Sequence[int]) -> tuple[Charge, ...]:
+    taken = [cost for cost in costs if cost]
+    return tuple([Charge(bucket, limit, cost) for (bucket, limit), cost in zip(draw, taken, strict=True)])
+
+
+def _outline(facts: Facts, common_costs: Sequence[int], key_costs: Sequence[int]) -> _Outline:
     service = facts.service
-    if not service.pooled:
-        caller = facts.caller or "none"
-        keys: Iterable[Key] = (Key(id=f"caller-{caller}", secret="", group=f"caller-{caller}"),)
-    else:
-        keys = _allowed(service.keys, facts.tier)
-    found = []
-    by_group: dict[str, tuple[Charge, ...]] = {}
-    shared = not any("key" in limit.per for limit in facts.of_key)
-    for key in keys:
-        charges = by_group.get(key.group) if shared else None
-        if charges is None:
-            values = {**scope, "group": key.group, "key": key.id}
-            charges = by_group[key.group] = _charges(facts.of_key, values, facts.costs) if enforced else ()
+    # which limits count the call is part of what is shared, so it is part of the name
+    counted = (*map(bool, common_costs), *map(bool, key_costs))
+    endpoint = facts.endpoint.name
+    asked = (service.name, endpoint, facts.model, facts.user, facts.client, facts.tier, facts.caller, counted)
+    found = _outlines.get(asked)
+    if found is not None:
+        if found.service is service and found.limits[0] is facts.common and found.limits[1] is facts.of_key:
+            return found
+        # another policy came into force: nothing of the old one is kept, its keys least of all
+        _outlines.clear()
+    scope = {"model": facts.model or "", "user": facts.user, "client": facts.client, "endpoint": endpoint}
+    of_key = [limit for limit, cost in zip(facts.of_key, key_costs, strict=True) if cost]
+    common = [limit for limit, cost in zip(facts.common, common_costs, strict=True) if cost]
+    shared = not any("key" in limit.per for limit in of_key)
+    draws: dict[str, tuple[tuple[str, Limit], ...]] = {}
+    candidates = []
+    for key in _keys(facts):
+        name = key.group if shared else key.id
+        if name not in draws:
+            draws[name] = _buckets(of_key, {**scope, "group": key.group, "key": key.id})
         blocks = (key_scope(key.id), group_scope(key.group), model_scope(key.group, facts.model))
-        found.append(Candidate(key.id, key.group, blocks, charges))
-    return tuple(found)
+        candidates.append((key.id, key.group, blocks, list(draws).index(name)))
+    found = _Outline(
+        service=service,
+        limits=(facts.common, facts.of_key),
+        flow=digest(facts.tier or "", facts.user),
+        common=_buckets(common, scope),
+        draws=tuple(draws.values()),
+        candidates=tuple(candidates),
+    )
+    if len(_outlines) >= _MOST_OUTLINES:
+        _outlines.clear()
+    _outlines[asked] = found
+    return found
+
+
+def _keys(facts: Facts) -> Sequence[Key]:
+    """The keys that may serve the call, in order; the caller's own where there is no pool."""
+    if facts.service.pooled:
+        return _allowed(facts.service.keys, facts.tier)
+    caller = f"caller-{facts.caller or 'none'}"
+    return [Key(id=caller, secret="", group=caller)]
+
+
+def _buckets(limits: Iterable[Limit], scope: Mapping[str, str]) -> tuple[tuple[str, Limit], ...]:
+    return tuple([(f"{limit.id}:{digest(*[scope[part] for part in limit.per])}", limit) for limit in limits])
 
 
 def _allowed(keys: Sequence[Key], tier: str | None) -> list[Key]:
     """Keys the tier may use, its reserved ones only where it has any (limiter 8)."""
     reserved = [key for key in keys if tier is not None and tier in key.reserve_for]
     return reserved + [key for key in keys if not key.reserve_for]
-
-
-def _charges(limits: Iterable[Limit], scope: Mapping[str, str], costs: Mapping[str, float]) -> tuple[Charge, ...]:
-    found = []
-    for limit in limits:
-        amount = 1.0 if limit.kind == "concurrent" else costs.get(limit.meter, 0.0)
-        if amount > 0:
-            bucket = f"{limit.id}:{digest(*[scope[part] for part in limit.per])}"
-            found.append(Charge(bucket, limit, math.ceil(amount * limit.scale)))
-    return tuple(found)

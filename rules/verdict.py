@@ -2,16 +2,19 @@
 
 Plan goes into the gate, Grant or Refuse comes out; Lesson is what a reply taught. The reasons are the codes of
 design 4.2: the same word reaches the client's header, the log line and the metric label.
+
+None is changed once made. Those built for every call are not declared frozen: that makes them three times as costly to
+build (0.6 us against 0.2 us for three fields), and a call builds a dozen.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .policy import Limit
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Charge:
     """What a call takes from one bucket."""
 
@@ -22,7 +25,7 @@ class Charge:
     """In 1/limit.scale units."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Candidate:
     """A key that could serve the call, the limits it draws on, and the scopes whose rest makes it unusable."""
 
@@ -33,7 +36,7 @@ class Candidate:
     charges: tuple[Charge, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Plan:
     """One attempt to send a call, as the gate needs it."""
 
@@ -49,9 +52,12 @@ class Plan:
     max_queue: int
     observe: bool = False
     """Count, never hold or refuse."""
+    outline: object = field(default=None, compare=False, repr=False)
+    """Plans with one and the same outline name the same buckets, keys and scopes and differ in costs and times only, so
+    what is derived from those names may be remembered by it. None: nothing is known of that."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Taken:
     """A charge that was made, and where: the slice a later settlement must correct."""
 
@@ -60,7 +66,7 @@ class Taken:
     """Index of the window slice charged; 0 for concurrency."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Grant:
     """Go now, with this key."""
 

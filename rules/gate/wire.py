@@ -1,7 +1,8 @@
 """Operations and replies as both hosts speak them: flat arguments of bytes and integers (tick.lua lists them).
 
 Law: text from outside is made harmless here (one printable word, never a brace), numbers are integers below 2^53, and
-a secret never gets this far. The Lua trusts what it is given.
+a secret never gets this far. The Lua trusts what it is given. (Values built for every call are not declared frozen:
+verdict.py says why.)
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from ..policy import Limit
 from ..verdict import Charge, Grant, Plan, Refuse, Taken
@@ -28,6 +30,7 @@ _MOST_REMEMBERED = 8192
 _words: dict[str, str] = {}
 _limits: dict[int, tuple[Limit, str]] = {}
 _pools: dict[tuple[object, ...], str] = {}
+_frames: WeakKeyDictionary[object, bytes] = WeakKeyDictionary()
 
 
 def word(text: str) -> str:
@@ -63,11 +66,10 @@ def _limit(limit: Limit) -> str:
     return text
 
 
-def _charges(charges: Sequence[Charge], words: list[str], costs: list[int]) -> None:
+def _limits_of(charges: Sequence[Charge], words: list[str]) -> None:
     for charge in charges:
         words.append(word(charge.bucket))
         words.append(_limit(charge.limit))
-        costs.append(charge.cost)
 
 
 def _pool(plan: Plan) -> str:
@@ -82,7 +84,7 @@ def _pool(plan: Plan) -> str:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Arrival:
     """A plan in the words of the wire: what does not change while the call waits."""
 
@@ -97,17 +99,28 @@ def arrival(plan: Plan, *, keeps_place: bool = False) -> Arrival:
 
     Raises ValueError for a cost or amount the gate cannot count.
     """
-    words = [_pool(plan), str(len(plan.candidates)), str(len(plan.charges))]
-    costs: list[int] = []
-    _charges(plan.charges, words, costs)
+    frame = _frames.get(plan.outline) if plan.outline is not None else None
+    if frame is None:
+        frame = _frame(plan)
+        if plan.outline is not None:
+            _frames[plan.outline] = frame
+    costs = [charge.cost for charge in plan.charges]
     for candidate in plan.candidates:
-        words += (word(candidate.key), word(candidate.group), str(len(candidate.blocks)), str(len(candidate.charges)))
-        words += map(word, candidate.blocks)
-        _charges(candidate.charges, words, costs)
+        costs += [charge.cost for charge in candidate.charges]
     if costs and not (min(costs) >= 0 and max(costs) <= MOST):
         raise ValueError("a cost must be between 0 and 2^53-1")
     flags = (KEEPS_PLACE if keeps_place else 0) + (OBSERVE if plan.observe else 0)
-    return Arrival(" ".join(words).encode(), tuple(costs), flags, plan.max_queue)
+    return Arrival(frame, tuple(costs), flags, plan.max_queue)
+
+
+def _frame(plan: Plan) -> bytes:
+    words = [_pool(plan), str(len(plan.candidates)), str(len(plan.charges))]
+    _limits_of(plan.charges, words)
+    for candidate in plan.candidates:
+        words += (word(candidate.key), word(candidate.group), str(len(candidate.blocks)), str(len(candidate.charges)))
+        words += map(word, candidate.blocks)
+        _limits_of(candidate.charges, words)
+    return " ".join(words).encode()
 
 
 def arrive(n: int, age_ms: int, wait_ms: int, what: Arrival) -> list[bytes | int]:
@@ -120,7 +133,7 @@ def settle(charge: Charge, slice_: int, delta: int) -> list[bytes | int]:
     return [b"S", word(charge.bucket).encode(), charge.limit.slice_ms, charge.limit.length_ms, slice_, delta]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Granted:
     """A grant as the host says it."""
 
@@ -174,7 +187,7 @@ class Refused:
         return Refuse(code=self.code, limit=limit, retry_after_ms=self.wait_ms, waited_ms=waited_ms)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """What a tick answered."""
 
