@@ -10,6 +10,7 @@ import functools
 import gc
 import ipaddress
 import logging
+import os
 import resource
 import secrets
 import signal
@@ -315,8 +316,9 @@ class App:
 
 
 def _cannot_listen(address: Address, flag: str, error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else "not possible"
-    return f"cannot listen on {address}: {reason.lower()}; choose another address with {flag}"
+    # asyncio puts a sentence of its own into strerror; the number has the system's plain words
+    reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else "not possible"
+    return f"cannot listen on {address}: {reason}; choose another address with {flag}"
 
 
 def _literals(host: str) -> list[str]:
