@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from certs.contexts import client_context
 from proxy.addresses import AddressPolicy
@@ -85,7 +86,7 @@ class Corridor:
         """One call; the client's own token stands where its SDK puts it. `headers`: `_` in a name is a dash."""
         named = {"Authorization": f"Bearer {TOKEN}"} | {name.replace("_", "-"): text for name, text in headers.items()}
         verb = method or ("GET" if body is None else "POST")
-        async with self.session.request(verb, self.url + path, data=body, headers=named) as reply:
+        async with self.session.request(verb, URL(self.url + path, encoded=True), data=body, headers=named) as reply:
             return Answered(reply.status, dict(reply.headers), await reply.read())
 
     def sample(self, name: str, **labels: str) -> float:
@@ -119,6 +120,7 @@ def service(upstream: RawServer | int, more: str = "", *, keys: str = POOL, name
 async def corridor(
     config: str,
     *,
+    files: Mapping[str, str] | None = None,
     held_bytes: int = 1 << 26,
     now_ms: Callable[[], float] | None = None,
     timeouts: Timeouts | None = None,
@@ -126,7 +128,7 @@ async def corridor(
 ) -> AsyncIterator[Corridor]:
     """Serve `config` on a free port until the block ends."""
     loop = asyncio.get_running_loop()
-    policy = parsed(config, environ={**KEYS, "TOKEN_ANN": TOKEN}).policy
+    policy = parsed(config, environ={**KEYS, "TOKEN_ANN": TOKEN}, files=files).policy
     in_force = InForce(
         policy=policy,
         matcher=Matcher(policy),
