@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 CALLS, SECONDS = 5, 10.0
 
@@ -19,7 +20,7 @@ class Provider(BaseHTTPRequestHandler):
     """Answers chat completions."""
 
     protocol_version = "HTTP/1.1"
-    seen: deque[float] = deque()
+    seen: ClassVar[deque[float]] = deque()
     lock = threading.Lock()
 
     def do_POST(self) -> None:
