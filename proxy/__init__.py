@@ -4,14 +4,20 @@ cli/          one small file per verb; imports the heavy parts only when the ver
 settings      flags and environment -> one frozen Settings; the only reader of the environment
 app           builds every object once, wires, starts, drains on SIGTERM
 listener      the front door: reverse, forward and decrypted calls become a Call; strict about the head
+call          a call as the corridor sees it: head, body still on the wire, answer;  head: judges a request head
 tunnel        CONNECT: intercept with our CA, relay blindly, or deny; never decides which
 clients       who is calling: token -> client, user, tier
-exchange      the one straight line of a call
+exchange      the one straight line of a call;  errand: what a call carries along it
+measure       the bounded look at a body, and the facts the rules plan with
+egress        hosts outside the catalogue: which may be reached, and on which port
+outgoing      the head a call leaves with;  credentials: found, taken out, written
+refusal       what the gate's refusals say;  redaction: a key that an upstream echoes is hidden
 gate          acquire, settle, refund, rest: the gate as the others see it
 ticker        when a tick is sent, and to which host: group commit, timers, heartbeat, failover
 line          one service's calls in this process: who waits, what is in flight, what the next tick must say
 redis_host    runs the gate's script on Redis; the only importer of redis
-upstream      connection pool, sends a call, streams the reply; the only translator of client-library errors
+upstream      sends a call once, hands back the answer as it comes;  faults: what can go wrong on the way
+pool          connections that are kept;  dialer: makes them;  wire: one of them;  framing: heads on it
 addresses     which addresses may be dialled, checked on the address that is dialled
 stream        relays bytes past the taps that find usage
 headers       hop-by-hop, Via, control headers: functions on header lists

@@ -247,9 +247,12 @@ class App:
 
     def _addresses(self, policy: Policy) -> AddressPolicy:
         own = []
-        for address in (self.proxy_address, self.admin_address):
-            for text in _literals(address.host):
-                own.append((ipaddress.ip_address(text), address.port))
+        for address, flag in ((self.proxy_address, "--listen"), (self.admin_address, "--admin")):
+            try:
+                literals = _literals(address.host)
+            except OSError as error:
+                raise AddressInUse(_cannot_listen(address, flag, error)) from None
+            own += [(ipaddress.ip_address(text), address.port) for text in literals]
         ports = {*policy.egress.ports, *(port for _, port in policy.egress.addresses)}
         return AddressPolicy(own=own, allow=policy.egress.addresses, ports=ports)
 
@@ -316,6 +319,8 @@ class App:
 
 
 def _cannot_listen(address: Address, flag: str, error: Exception) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"cannot listen on {address}: no such name; choose another address with {flag}"
     # asyncio puts a sentence of its own into strerror; the number has the system's plain words
     reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else "not possible"
     return f"cannot listen on {address}: {reason}; choose another address with {flag}"

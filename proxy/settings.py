@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
+from rules import spellings
+
 _T = TypeVar("_T")
 
 LogFormat = Literal["auto", "json", "console"]
@@ -153,7 +155,7 @@ def read(
         listen=chosen("listen", listen, parse_address) or LISTEN,
         admin=chosen("admin", admin, parse_address) or ADMIN,
         config=config_path,
-        store=chosen("store", store, str),
+        store=chosen("store", store, spellings.store),
         state_dir=chosen("state_dir", _text(state_dir), Path) or default_state_dir(environ),
         log_format=chosen("log_format", log_format, _parse_log_format),
         fallback=bool(switched),

@@ -84,6 +84,10 @@ def _serve(told: Settings, ready_file: Path | None) -> int:
     from ..redis_host import StoreUnavailable
     from ..reload import Reloader
 
+    if ready_file is not None:
+        # what an earlier process said there is not true of this one
+        with _writing(ready_file):
+            ready_file.unlink(missing_ok=True)
     reloader = Reloader(told.config, told.environ, now=time.time)
     try:
         policy = reloader.load()
@@ -150,5 +154,14 @@ def _announce(app: App, ready_file: Path | None) -> None:
     if ready_file is not None:
         said = {"proxy": url, "admin": app.admin_address.url, "ca": str(app.authority.path)}
         partial = ready_file.with_name(ready_file.name + ".partial")
-        partial.write_text(json.dumps(said))
-        os.replace(partial, ready_file)
+        with _writing(ready_file):
+            partial.write_text(json.dumps(said))
+            os.replace(partial, ready_file)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror}") from None

@@ -12,7 +12,7 @@ pool          which key may serve, and which rest
 line          who waits, and where
 dispatch      grant, park or refuse, oldest first
 tick          one run: guard, operations, reply
-entry_*       how a host calls tick
+entry_redis   how Redis calls tick;  entry_tables: how this process does
 
 engine.py     the host in this process;  wire.py: operations and replies as both hosts speak them
 """
