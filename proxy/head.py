@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 from .addresses import HostInvalid, parse_host
@@ -273,6 +274,8 @@ def _split_target(path: str) -> tuple[str, Authority | None, str]:
     return scheme, authority, target if target.startswith("/") else "/" + target
 
 
+# A worker names the same few hosts in every call. Only what was accepted is kept, and no accepted host is long.
+@lru_cache(maxsize=1024)
 def _authority(raw: str, default_port: int | None, code: str) -> Authority:
     """`host[:port]` to an Authority; no userinfo, no empty or padded port, no port beyond 65535 (threats B4, B5)."""
     host, port = raw, default_port

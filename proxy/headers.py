@@ -7,6 +7,7 @@ lost for repeated names). Names are compared in lower case.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -53,11 +54,10 @@ def end_to_end(fields: Iterable[tuple[bytes, bytes]], *, drop: Sequence[bytes] =
     `drop` names more fields to leave out, in lower case. Connection cannot take away a PROTECTED field.
     """
     fields = list(fields)
-    gone = set(_NEVER)
-    gone.update(drop)
+    gone = _gone(tuple(drop))
     for name, value in fields:
         if len(name) == 10 and name.lower() == b"connection":
-            gone.update(option for option in connection_options(value) if option not in PROTECTED)
+            gone = gone.union(option for option in connection_options(value) if option not in PROTECTED)
     kept = []
     for field in fields:
         lower = field[0].lower()
@@ -65,6 +65,11 @@ def end_to_end(fields: Iterable[tuple[bytes, bytes]], *, drop: Sequence[bytes] =
             continue
         kept.append(field)
     return kept
+
+
+@lru_cache(maxsize=16)
+def _gone(drop: tuple[bytes, ...]) -> frozenset[bytes]:
+    return frozenset((*_NEVER, *drop))
 
 
 def value_of(fields: Iterable[tuple[bytes, bytes]], lower_name: bytes) -> bytes | None:

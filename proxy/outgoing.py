@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from rules.policy import Service
 from rules.verdict import Grant
 
@@ -35,8 +37,7 @@ def addressed(errand: Errand, grant: Grant, pseudonym: bytes) -> tuple[Target, s
     if errand.endpoint.body != "none":
         fields = _readable_codings(fields)
     where, prefix = _where(service, errand.authority)
-    host = Authority(where.host, where.port).field(where.scheme)
-    return where, prefix + target, framed(call, fields, host, pseudonym)
+    return where, prefix + target, framed(call, fields, _host(where.scheme, where.host, where.port), pseudonym)
 
 
 def secret_of(service: Service, grant: Grant) -> str:
@@ -57,7 +58,13 @@ def passed(call: Call, target: Target, token: bytes | None, pseudonym: bytes) ->
     fields, raw_target = headers.end_to_end(call.head.fields, drop=_OURS), call.head.target
     if token is not None:
         fields, raw_target = credentials.take_out_token(token, fields, raw_target)
-    return raw_target, framed(call, fields, Authority(target.host, target.port).field(target.scheme), pseudonym)
+    return raw_target, framed(call, fields, _host(target.scheme, target.host, target.port), pseudonym)
+
+
+@lru_cache(maxsize=1024)
+def _host(scheme: str, host: str, port: int) -> bytes:
+    """The Host field of a place."""
+    return Authority(host, port).field(scheme)
 
 
 def _where(service: Service, asked: Authority | None) -> tuple[Target, str]:
