@@ -224,8 +224,9 @@ class Exchange:
             raise
         seconds = loop.time() - sent_at
         record.upstream_ms = seconds * 1000
-        self._metrics.upstream_seconds.labels(name).observe(seconds)
-        self._metrics.upstream_status.labels(name, str(reply.status)).inc()
+        counts = self._metrics.of(name)
+        counts.upstream_seconds.observe(seconds)
+        counts.upstream_status(reply.status).inc()
         usage: Tap | None = None
         first = b""
         counted = True
@@ -334,10 +335,10 @@ class Exchange:
         if not actual:
             return
         errand.record.actual = actual
+        counts = self._metrics.of(errand.service.name)
         for meter, amount in actual.items():
             if estimated.get(meter):
-                ratio = self._metrics.estimate_ratio.labels(errand.service.name, meter)
-                ratio.observe(amount / estimated[meter])
+                counts.estimate_ratio(meter).observe(amount / estimated[meter])
 
     # 9: answers of our own, the log line
 
@@ -360,12 +361,12 @@ class Exchange:
             metrics.refused.labels(service or "none", record.code).inc()
         if service is not None:
             if record.attempts:
-                metrics.granted.labels(service).inc()
+                metrics.of(service).granted.inc()
             if record.waited_ms > 0:
                 metrics.held.labels(service).inc()
                 metrics.waited.labels(service).observe(record.waited_ms / 1000)
             result = "refused" if not record.attempts else "held" if record.waited_ms > 0 else "granted"
-            metrics.checks.labels(service, result).inc()
+            metrics.of(service).checks(result).inc()
         self._call_log.write(record)
 
 
