@@ -102,6 +102,8 @@ class CallLog:
         self._json = json
         self._wall = wall
         self._lines: list[str] = []
+        self._second = -1
+        self._to_second = ""
 
     def write(self, record: Record) -> None:
         """Queue the line of a finished call."""
@@ -109,10 +111,18 @@ class CallLog:
         if not self._lines:
             loop.call_later(_FLUSH_SECONDS, self.flush)
         line = record.fields(loop.time())
-        stamp = datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="milliseconds")
+        stamp = self._stamp(self._wall())
         self._lines.append(
             _json_line({"time": stamp, "level": "info", **line}) if self._json else _console(stamp, line)
         )
+
+    def _stamp(self, now: float) -> str:
+        """As `datetime.isoformat` writes it; the part down to the second is written once a second."""
+        second, millis = divmod(int(now * 1000), 1000)
+        if second != self._second:
+            self._second = second
+            self._to_second = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._to_second}.{millis:03d}+00:00"
 
     def flush(self) -> None:
         """Write what is queued. A reader that has gone, or a full disk, loses lines and stops no call."""
