@@ -11,7 +11,9 @@ run: $(VENV)/.run
 	@$(BIN)/headgate serve $(ARGS)
 
 test: $(VENV)/.dev redis
-	$(BIN)/python -m pytest -n 2 -m "not slow" tests
+	$(BIN)/python -m tests.e2e.toolchains
+	$(BIN)/python -m pytest -n 2 -m "not slow and not alone" tests
+	$(BIN)/python -m pytest -m "alone" tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ from redis.backoff import NoBackoff
 from rules.gate import redis_script
 
 TRY_TIMEOUT = 0.075
-"""Seconds for one try of a tick; the actor makes two, together the 150 ms of limiter.md 5."""
+"""Seconds for one try of a tick; two of them are the 150 ms of limiter.md 5."""
 
 CONNECT_TIMEOUT = 2.0
 """Seconds for the first words with a server at start, or when probing one that was away."""
@@ -35,7 +35,11 @@ LEAST_VERSION = 7
 
 
 class StoreUnavailable(Exception):
-    """The store cannot be used: a plain sentence that names it."""
+    """The store cannot be used: a plain sentence that names it. `slow`: it did not answer in time, and may yet."""
+
+    def __init__(self, text: str, *, slow: bool = False) -> None:
+        super().__init__(text)
+        self.slow = slow
 
 
 def _cause(error: BaseException) -> str:
@@ -99,7 +103,8 @@ class RedisHost:
         return f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
 
     def _unavailable(self, error: BaseException) -> StoreUnavailable:
-        return StoreUnavailable(f"Redis at {self.address} cannot be used: {_cause(error)}")
+        slow = isinstance(error, TimeoutError | exceptions.TimeoutError)
+        return StoreUnavailable(f"Redis at {self.address} cannot be used: {_cause(error)}", slow=slow)
 
     async def connect(self) -> None:
         """Check the server and load the script. Raises StoreUnavailable."""

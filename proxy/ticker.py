@@ -23,6 +23,12 @@ from .tasks import spawn
 
 _log = logging.getLogger("headgate.gate")
 
+GONE_TRIES = 2
+"""Tries of a tick on a store that refuses or resets: the second is for a connection that had gone stale."""
+
+SLOW_TRIES = 5
+"""Consecutive time-outs after which the store is left (limiter.md 12)."""
+
 HEARTBEAT = 1.0
 """Seconds between ticks of a service that has something waiting or in flight (limiter.md 10)."""
 
@@ -167,18 +173,24 @@ class Ticker:
                 self.flush_soon(line)
 
     async def _ask(self, line: Line, batch: Batch) -> bytes | None:
-        """One tick, tried twice with the same sequence number. None: the store is lost, and the line has moved."""
+        """One tick, tried again with the same sequence number. None: the store is lost, and the line has moved.
+
+        A store that is slow is given longer than one that is gone: leaving it costs up to a window's accuracy, and a
+        machine that is busy for a moment must not bring that about.
+        """
         assert self._store is not None
-        for again in (False, True):
+        failures = 0
+        while True:
             try:
                 return await self._store.tick(line.key, batch.args)
             except StoreUnavailable as error:
-                if not again:
+                failures += 1
+                if failures < (SLOW_TRIES if error.slow else GONE_TRIES):
                     continue
                 line.in_doubt(batch)
                 if self.online:
                     self.go_offline(str(error))
-        return None
+                return None
 
     def _apply(self, line: Line, batch: Batch, reply: wire.Reply) -> None:
         if reply.status != wire.DONE:

@@ -39,6 +39,7 @@ services:
 """
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 async def test_two_processes_on_one_redis_use_the_quota_and_meet_no_429(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
