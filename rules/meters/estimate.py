@@ -32,7 +32,8 @@ reserving `max_tokens` would leave most of the quota unused. Tier Start gives 40
 minute (1.3): 400 a call when both are used up; this is about two and a half times that."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# a value; rules/verdict.py says why such are not declared frozen
+@dataclass(slots=True, kw_only=True)
 class Estimate:
     """What a body says about its cost. `costs` are in tokens, by meter: input_tokens, output_tokens, tokens."""
 
