@@ -56,8 +56,8 @@ _COUNTERS = 2
 # Of the drain, calls that are still held may wait this share; the rest is for finishing what was granted by then.
 _HOLD_SHARE = 0.5
 _LISTEN_BACKLOG = 1024
-# Objects that may be added before the collector looks for cycles: at Python's 700 it walks the calls in flight again and
-# again under load, and finds nothing. Measured at 64 at once: 2 to 6 % of a call.
+# Objects that may be added before the collector looks for cycles: at Python's 700 it walks the calls in flight again
+# and again under load, and finds nothing. Measured at 64 at once: 2 to 6 % of a call.
 _GC_ALLOCATIONS = 10_000
 
 
