@@ -222,6 +222,17 @@ async def test_a_429_that_outlasts_the_call_is_told_at_once() -> None:
     assert len(upstream.requests) == 1
 
 
+async def test_all_attempts_together_wait_no_longer_than_the_call_may() -> None:
+    """The deadline is the call's, not the attempt's: what the first one waited is gone for the second."""
+    async with (
+        raw_server(answering(SLOW_DOWN)) as upstream,
+        corridor(service(upstream, ROOMY, keys="[{name: a, env: KEY_A}]")) as front,
+    ):
+        reply = await front.ask(x_headgate_max_wait="70ms")
+    assert reply.reason is not None
+    assert 1 <= len(upstream.requests) <= 2
+
+
 # refusals
 
 
