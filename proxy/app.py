@@ -57,7 +57,7 @@ _COUNTERS = 2
 _HOLD_SHARE = 0.5
 _LISTEN_BACKLOG = 1024
 # Objects that may be added before the collector looks for cycles: at Python's 700 it walks the calls in flight again
-# and again under load, and finds nothing. Measured at 64 at once: 2 to 6 % of a call.
+# and again under load. The number is a round one, not a measured optimum.
 _GC_ALLOCATIONS = 10_000
 
 
