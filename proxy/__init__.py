@@ -4,6 +4,7 @@ cli/          one small file per verb; imports the heavy parts only when the ver
 settings      flags and environment -> one frozen Settings; the only reader of the environment
 app           builds every object once, wires, starts, drains on SIGTERM
 listener      the front door: reverse, forward and decrypted calls become a Call; strict about the head
+door          one client connection: bounds on its head, bodies that break, an end that lets the answer arrive
 call          a call as the corridor sees it: head, body still on the wire, answer;  head: judges a request head
 tunnel        CONNECT: intercept with our CA, relay blindly, or deny; never decides which
 clients       who is calling: token -> client, user, tier

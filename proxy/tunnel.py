@@ -11,9 +11,9 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 from .call import Call, ClientGone
+from .door import Door
 from .errors import Problem
 from .head import Authority
-from .listener import Door
 from .metrics import Metrics
 from .upstream import Target
 
