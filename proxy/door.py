@@ -120,9 +120,7 @@ class Door(web.RequestHandler):
         transport.close()
         if self._end_timer is not None:
             self._end_timer.cancel()
-            self._end_timer = None
-        if transport.get_write_buffer_size():
-            self._end_timer = self._loop.call_later(self.listener.write_idle_seconds, transport.abort)
+        self._end_timer = self._loop.call_later(self.listener.write_idle_seconds, transport.abort)
 
     def part(self) -> None:
         """Send no more, and read on, unheard, until the client closes or LINGER_SECONDS have passed.

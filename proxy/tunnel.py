@@ -193,9 +193,7 @@ class _End(asyncio.Protocol):
         """Close when what was written has been taken, or when FLUSH_SECONDS have passed."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
-            if self.transport.get_write_buffer_size():
-                loop = asyncio.get_running_loop()
-                self._last_timer = loop.call_later(FLUSH_SECONDS, self.transport.abort)
+            self._last_timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None

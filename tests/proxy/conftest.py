@@ -9,7 +9,9 @@ import pytest
 import uvloop
 
 # What meets sockets below a call holds on both loops: they differ in resets, shutdowns and what a socket object is.
-ON_BOTH_LOOPS = frozenset(("test_upstream.py", "test_pool.py", "test_dialer.py"))
+ON_BOTH_LOOPS = frozenset(
+    ("test_upstream.py", "test_pool.py", "test_dialer.py", "test_listener.py", "test_call.py", "test_tunnel.py")
+)
 
 
 def pytest_asyncio_loop_factories(
