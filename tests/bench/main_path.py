@@ -2,7 +2,8 @@
 
 A small chat completion, kept-alive connections, one and the same upstream (nginx returning a fixed JSON). Each proxy
 has one core to itself where the machine has two; load, upstream and Redis share the other. Contenders alternate in
-rounds, medians are printed, and ratios to nginx as a plain reverse proxy, which counts, reads and decides nothing.
+rounds, medians are printed, and ratios to nginx as a plain reverse proxy with kept-alive upstream connections, which
+counts, reads and decides nothing. nginx as `proxy_pass` alone leaves it stands beside it.
 A Headgate call is the whole path: client, match, exact tokens, four limits, key, relay, usage, settle, log, metrics.
 """
 
@@ -70,6 +71,7 @@ class Bench:
         self._proxy_pin, self._load_pin = _pins()
         self._upstream = stack.enter_context(nginx.upstream(directory, self._load_pin))
         plain = stack.enter_context(nginx.proxy(directory, self._proxy_pin, self._upstream))
+        default = stack.enter_context(nginx.default_proxy(directory, self._proxy_pin, self._upstream))
         self._stores = {"embedded": "memory"}
         if shutil.which("redis-server") is not None:
             cores = ["--server_cpulist", self._load_pin[-1]] if self._load_pin else []
@@ -77,6 +79,7 @@ class Bench:
         self._urls = {
             DIRECT: f"http://127.0.0.1:{self._upstream}/v1/chat/completions",
             BASELINE: f"http://127.0.0.1:{plain}/v1/chat/completions",
+            "nginx, as by default": f"http://127.0.0.1:{default}/v1/chat/completions",
         }
 
     def compare(self, seconds: int, rounds: int) -> None:

@@ -61,6 +61,13 @@ _PROXY = """
     }}
   }}
 """
+# What `proxy_pass` alone does: HTTP/1.0 to the upstream, and a new connection for each call.
+_DEFAULT_PROXY = """
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{ proxy_pass http://127.0.0.1:{upstream}; }}
+  }}
+"""
 
 
 def program() -> str | None:
@@ -81,6 +88,14 @@ def proxy(directory: Path, pin: Sequence[str], upstream_port: int) -> Iterator[i
     """A reverse proxy with kept-alive upstream connections and one header replaced; yields its port."""
     port = free_port()
     with _running(directory / "proxy", _PROXY.format(port=port, upstream=upstream_port), pin, port):
+        yield port
+
+
+@contextlib.contextmanager
+def default_proxy(directory: Path, pin: Sequence[str], upstream_port: int) -> Iterator[int]:
+    """A reverse proxy as the manual's first example has it; yields its port."""
+    port = free_port()
+    with _running(directory / "default-proxy", _DEFAULT_PROXY.format(port=port, upstream=upstream_port), pin, port):
         yield port
 
 
