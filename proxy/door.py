@@ -133,8 +133,11 @@ class Door(web.RequestHandler):
         self._parting, self.transport, self._force_close = transport, None, True
         if self._waiter is not None:
             self._waiter.cancel()
-        if transport.can_write_eof():
-            transport.write_eof()
+        if not transport.can_write_eof():
+            # TLS cannot end one direction, but its close reads on until the client's goodbye
+            self._end(transport)
+            return
+        transport.write_eof()
         transport.resume_reading()
         self._end_timer = self._loop.call_later(self.listener.linger_seconds, self._end, transport)
 

@@ -127,7 +127,7 @@ class Listener(web.Server):
             internal = Problem("internal", "an error of our own; the log names it", close=True)
             self._on_refused(call_id, internal)
             await self._answer_problem(answer, internal, call_id)
-        if answer.closes or door.last_call:
+        if answer.closes or door.last_call or not (answer.keep_alive or incoming.payload.is_eof()):
             answer.keep_alive = False
             door.part()
         if message.upgrade:
