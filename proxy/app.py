@@ -220,6 +220,10 @@ class App:
 
     def on_policy(self, policy: Policy) -> None:
         """A new policy: swapped between two calls, whole."""
+        before = self.policy
+        for name in ("store", "log_format"):
+            if getattr(policy, name) != getattr(before, name):
+                _log.warning("%s has changed in the configuration: that takes effect with the next start", name)
         self._in_force = self._build(policy)
         self._upstream.addresses = self._addresses(policy)
         self.metrics.configuration(policy.version, time.time())

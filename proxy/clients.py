@@ -18,6 +18,7 @@ from .errors import Problem
 from .head import NO_CONTROL, Control
 
 ANONYMOUS = "anonymous"
+MAX_USER = 256
 
 # Where SDKs put the key they were given (design 4.1, provider-facts 1.2).
 _KEY_FIELDS = frozenset((b"x-api-key", b"api-key", b"x-goog-api-key", b"xi-api-key"))
@@ -101,7 +102,8 @@ class Doorman:
                 if through_proxy:
                     raise Problem("proxy_auth_required", "send a client token as proxy credentials", close=True)
                 raise Problem("client_unknown", "no client has this token")
-            name = proxy[0] if proxy is not None and proxy[0] else peer
+            # as long as X-Headgate-User may be: a name in a proxy URL can fill a whole field
+            name = proxy[0][:MAX_USER] if proxy is not None and proxy[0] else peer
             user = control.user or name
             self._check_allowed(control, _MAY_EVERYTHING if local else frozenset(("user",)))
             return Identity(ANONYMOUS, user, self._tier(control.tier), control.priority or 0)

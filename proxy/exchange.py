@@ -41,6 +41,8 @@ _log = logging.getLogger("headgate.exchange")
 ERROR_BYTES = 65_536
 # Sendings of one call: each of them waited for its grant, so this bounds a pool of dead keys, not a storm.
 ATTEMPTS = 8
+# Groups whose refusals in a row are remembered; callers with keys of their own are a group each.
+GROUPS = 4096
 
 
 class Exchange:
@@ -78,6 +80,8 @@ class Exchange:
         self.idle = asyncio.Event()
         self.resting: dict[str, float] = {}
         """Service -> until when (`now_ms`) the longest rest lasts that a reply taught."""
+        self._row: dict[tuple[str, str], int] = {}
+        """(service, group) -> refusals in a row, for replies that name no time (rules.backoff)."""
 
     async def serve(self, call: Call) -> None:
         """Take a call from its head to its answer. Raises only ClientGone and CancelledError."""
@@ -193,6 +197,7 @@ class Exchange:
         record.estimate = facts.costs
         wish = plan(facts)
         began_ms = self._now_ms()
+        longest_ms = wish.max_wait_ms if isinstance(wish, Plan) else 0
         for attempt in range(ATTEMPTS):
             # a second attempt keeps the place in the line that the first one had
             since = began_ms if attempt else None
@@ -202,13 +207,13 @@ class Exchange:
                 raise problem_of(service, verdict, record.waited_ms)
             record.key, record.attempts = verdict.key, attempt + 1
             last = attempt + 1 == ATTEMPTS or errand.body is None
-            if await self._attempt(errand, verdict, attempt, last=last):
+            if await self._attempt(errand, verdict, last=last):
                 return
             assert isinstance(wish, Plan)
             passed_ms = int(self._now_ms() - began_ms)
-            wish = dataclasses.replace(wish, max_wait_ms=max(0, wish.max_wait_ms - passed_ms))
+            wish = dataclasses.replace(wish, max_wait_ms=max(0, longest_ms - passed_ms))
 
-    async def _attempt(self, errand: Errand, grant: Grant, attempt: int, *, last: bool) -> bool:
+    async def _attempt(self, errand: Errand, grant: Grant, *, last: bool) -> bool:
         """Send once with a grant. True when the client has its answer; False to go back to the gate."""
         call, record, name = errand.call, errand.record, errand.service.name
         loop = asyncio.get_running_loop()
@@ -234,14 +239,17 @@ class Exchange:
             if reply.status >= 300:
                 first = await reply.read(ERROR_BYTES)
             if reply.status >= 400:
-                lesson = self._learn(errand, grant, reply, first, attempt)
+                lesson = self._learn(errand, grant, reply, first)
                 counted = lesson.counted
                 if lesson.retry and not last:
                     # a body we have not seen the end of is not worth reading for a warm connection
                     reply.release() if reply.complete else reply.abort()
                     return False
-            elif errand.endpoint.body != "none":
-                usage = _tap(errand, reply)
+            else:
+                if self._row:
+                    self._row.pop((name, grant.group), None)
+                if errand.endpoint.body != "none":
+                    usage = _tap(errand, reply)
             if reply.status >= 300:
                 secret = outgoing.secret_of(errand.service, grant).encode()
                 reply.headers, first = masked_fields(reply.headers, secret), masked(first, secret)
@@ -291,29 +299,34 @@ class Exchange:
             reply.abort()
             record.bytes_out = answer.sent
 
-    def _learn(self, errand: Errand, grant: Grant, reply: Reply, body: bytes, attempt: int) -> Lesson:
+    def _learn(self, errand: Errand, grant: Grant, reply: Reply, body: bytes) -> Lesson:
         """Step 7: what an error means for the key, its group and this call."""
         now_s = self._now_ms() / 1000
         return self._apply(
             errand,
             grant,
             dialects.read(errand.service.dialect, reply.status, reply.headers, body, now_s=now_s),
-            attempt,
         )
 
-    def _apply(self, errand: Errand, grant: Grant, reading: dialects.Reading, attempt: int) -> Lesson:
+    def _apply(self, errand: Errand, grant: Grant, reading: dialects.Reading) -> Lesson:
         service = errand.service
+        group = (service.name, grant.group)
+        refusals = self._row.get(group, 0)
+        if reading.meaning == "slow_down":
+            if len(self._row) >= GROUPS:
+                self._row.clear()
+            self._row[group] = refusals + 1
         lesson = learn(
             reading,
             grant,
             model=errand.model,
             backoff=service.backoff,
-            attempt=attempt,
+            attempt=refusals,
             pooled=service.pooled,
         )
         for block in lesson.blocks:
             self.resting[service.name] = max(self.resting.get(service.name, 0.0), self._now_ms() + block.for_ms)
-            _log.warning("%s: %s rests %d s for key %s", service.name, block.reason, block.for_ms // 1000, grant.key)
+            _log.warning("%s: key %s: %s, rests %d ms", service.name, grant.key, block.reason, block.for_ms)
         self._gate.rest(service.name, lesson.blocks)
         return lesson
 
@@ -325,7 +338,7 @@ class Exchange:
         actual = usage.finish() if usage is not None else None
         if usage is not None and usage.failed is not None:
             # an event stream can report a limit after its 200: too late for this call, in time for the next
-            self._apply(errand, grant, dialects.in_stream(errand.service.dialect, usage.failed), 0)
+            self._apply(errand, grant, dialects.in_stream(errand.service.dialect, usage.failed))
         estimated: Mapping[str, float] = errand.record.estimate or {}
         if actual and errand.service.settle == "up":
             charged = {meter: max(amount, estimated.get(meter, 0.0)) for meter, amount in actual.items()}

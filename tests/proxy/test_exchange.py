@@ -233,6 +233,35 @@ async def test_all_attempts_together_wait_no_longer_than_the_call_may() -> None:
     assert 1 <= len(upstream.requests) <= 2
 
 
+async def test_an_attempt_takes_from_the_deadline_only_what_has_passed() -> None:
+    """Seven rests of 40 ms fit into 800 ms: the call is sent as often as a call may be."""
+    async with (
+        raw_server(answering(SLOW_DOWN)) as upstream,
+        corridor(service(upstream, ROOMY, keys="[{name: a, env: KEY_A}]")) as front,
+    ):
+        reply = await front.ask(x_headgate_max_wait="800ms")
+    assert (reply.status, reply.reason, len(upstream.requests)) == (429, None, 8)
+
+
+async def test_refusals_in_a_row_rest_longer_until_a_call_succeeds(caplog: pytest.LogCaptureFixture) -> None:
+    """A 429 without a time: the backoff's first delay, then its next, and the first again after a success."""
+    silent, row = refusal(429, "rate_limit_exceeded"), ", backoff: {type: linear, initialDelay: 60, maxDelay: 60000}"
+    answers = iter([silent, silent, DONE, silent, DONE])
+
+    async def next_answer(peer: Peer) -> None:
+        while await peer.request() is not None:
+            await peer.send(next(answers))
+
+    async with (
+        raw_server(next_answer) as upstream,
+        corridor(service(upstream, ROOMY + row, keys="[{name: a, env: KEY_A}]")) as front,
+    ):
+        assert (await front.ask()).status == 200
+        assert (await front.ask()).status == 200
+    rests = [text.partition(" rests ")[2] for text in caplog.messages if " rests " in text]
+    assert rests == ["60 ms", "120 ms", "60 ms"]
+
+
 # refusals
 
 
