@@ -74,6 +74,14 @@ def proxy_credentials(fields: Iterable[tuple[bytes, bytes]]) -> tuple[str, bytes
     return None
 
 
+def from_web_page(fields: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a browser sent this for a page: Origin (Fetch standard, any POST) or Sec-Fetch-Site (any request).
+
+    A page may send to 127.0.0.1 without asking anybody. No SDK sends either field outside a browser.
+    """
+    return any(len(name) in (6, 14) and name.lower() in (b"origin", b"sec-fetch-site") for name, _ in fields)
+
+
 class Doorman:
     """Knows the clients of one policy."""
 
@@ -90,10 +98,12 @@ class Doorman:
         proxy: tuple[str, bytes] | None,
         control: Control = NO_CONTROL,
         through_proxy: bool,
+        web_page: bool = False,
     ) -> Identity:
-        """The caller. `through_proxy` says which status an unknown one gets: 407, or 401.
+        """The caller. `through_proxy` says which status an unknown one gets: 407, or 401. `web_page`: a browser sends
+        the call for some page, which must not spend the pool just because it is open on this machine.
 
-        Raises Problem: client_unknown, proxy_auth_required, control_denied.
+        Raises Problem: client_unknown, proxy_auth_required, page_denied, control_denied.
         """
         local = is_loopback(peer)
         client, token = self._find(keys, proxy)
@@ -102,6 +112,8 @@ class Doorman:
                 if through_proxy:
                     raise Problem("proxy_auth_required", "send a client token as proxy credentials", close=True)
                 raise Problem("client_unknown", "no client has this token")
+            if web_page:
+                raise Problem("page_denied", "a web page needs a client token of its own")
             # as long as X-Headgate-User may be: a name in a proxy URL can fill a whole field
             name = proxy[0][:MAX_USER] if proxy is not None and proxy[0] else peer
             user = control.user or name

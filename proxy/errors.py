@@ -26,6 +26,7 @@ STATUS = {
     "address_denied": 403,
     "port_denied": 403,
     "control_denied": 403,
+    "page_denied": 403,
     "service_unknown": 404,
     "method_denied": 405,
     "proxy_auth_required": 407,

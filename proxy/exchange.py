@@ -12,14 +12,14 @@ import logging
 from collections.abc import Callable, Mapping
 
 from rules import dialects
-from rules.meters.usage import Tap, tap
+from rules.meters.usage import Tap
 from rules.plan import learn, plan
 from rules.policy import Service
 from rules.verdict import Grant, Lesson, Plan, Refuse
 
 from . import headers, outgoing
 from .call import Call, ClientGone
-from .clients import ANONYMOUS, Identity, presented_keys, proxy_credentials
+from .clients import ANONYMOUS, Identity, from_web_page, presented_keys, proxy_credentials
 from .errand import Errand, InForce
 from .errors import Problem, place_of
 from .faults import UpstreamProblem
@@ -31,7 +31,7 @@ from .measure import Measure
 from .metrics import Metrics
 from .redaction import masked, masked_fields
 from .refusal import problem_of
-from .stream import relay
+from .stream import relay, tap_of
 from .tunnel import Tunnels
 from .upstream import Reply, Target, Upstream
 
@@ -148,6 +148,8 @@ class Exchange:
                 proxy=proxy,
                 control=head.control,
                 through_proxy=head.entrance in ("forward", "connect"),
+                # a page that goes through a proxy on purpose is the browser's own traffic
+                web_page=head.entrance == "reverse" and from_web_page(head.fields),
             )
         record.client, record.user, record.tier = identity.client, identity.user, identity.tier
         return identity
@@ -249,7 +251,7 @@ class Exchange:
                 if self._row:
                     self._row.pop((name, grant.group), None)
                 if errand.endpoint.body != "none":
-                    usage = _tap(errand, reply)
+                    usage = tap_of(errand.endpoint.body, reply)
             if reply.status >= 300:
                 secret = outgoing.secret_of(errand.service, grant).encode()
                 reply.headers, first = masked_fields(reply.headers, secret), masked(first, secret)
@@ -389,13 +391,3 @@ def _own_fields(call_id: str, record: Record) -> Fields:
         fields.append((b"X-Headgate-Service", record.service.encode()))
         fields.append((b"X-Headgate-Waited", b"%.3f" % (record.waited_ms / 1000)))
     return fields
-
-
-def _tap(errand: Errand, reply: Reply) -> Tap:
-    kind = headers.value_of(reply.headers, b"content-type")
-    coding = headers.value_of(reply.headers, b"content-encoding")
-    return tap(
-        errand.endpoint.body,
-        kind.decode("latin-1") if kind is not None else None,
-        content_encoding=coding.decode("latin-1") if coding is not None else None,
-    )

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rules.meters.usage import Tap, tap
+from rules.policy import BodyFormat
+
+from . import headers
 from .call import Answer
 from .upstream import Reply
 
@@ -36,3 +40,14 @@ async def relay(
             held = None
             await answer.write(piece)
     await answer.end(held or b"")
+
+
+def tap_of(body_format: BodyFormat, reply: Reply) -> Tap:
+    """The tap for a reply, chosen by its headers."""
+    kind = headers.value_of(reply.headers, b"content-type")
+    coding = headers.value_of(reply.headers, b"content-encoding")
+    return tap(
+        body_format,
+        kind.decode("latin-1") if kind is not None else None,
+        content_encoding=coding.decode("latin-1") if coding is not None else None,
+    )

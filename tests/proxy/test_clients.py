@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.clients import Doorman, Identity, is_loopback, presented_keys, proxy_credentials
+from proxy.clients import Doorman, Identity, from_web_page, is_loopback, presented_keys, proxy_credentials
 from proxy.errors import Problem
 from proxy.head import NO_CONTROL, Control
 from rules.policy import Clients, ClientToken, Policy
@@ -168,3 +168,21 @@ def test_any_bytes_are_a_stranger(fields: list[tuple[bytes, bytes]], query: str)
     """Whatever stands where a token should, nothing but an answer of ours comes of it."""
     with pytest.raises(Problem, match="client_unknown"):
         who(doorman(), *fields, query=query.encode("ascii", "replace").decode())
+
+
+def test_a_web_page_is_no_anonymous_caller_but_may_have_a_token() -> None:
+    """A page open on this machine reaches 127.0.0.1: without a token it spends nothing."""
+    door = doorman("loopback")
+    for field in (b"Origin", b"Sec-Fetch-Site"):
+        assert from_web_page([(b"Host", b"127.0.0.1"), (field, b"https://page.example")])
+    assert not from_web_page([(b"Sec-Fetch-Mode", b"cors"), (b"Accept", b"*/*")]), "Node's fetch is no page"
+    with pytest.raises(Problem) as refused:
+        door.identify(peer=HERE, keys=[], proxy=None, through_proxy=False, web_page=True)
+    assert refused.value.code == "page_denied"
+    assert door.identify(peer=HERE, keys=[TOKEN], proxy=None, through_proxy=False, web_page=True).client == "ann"
+
+
+def test_a_name_in_proxy_credentials_is_cut_to_the_length_of_a_user() -> None:
+    """It becomes the user, and users are remembered."""
+    found = doorman("loopback").identify(peer=HERE, keys=[], proxy=("n" * 9000, b""), through_proxy=True)
+    assert found.user == "n" * 256
