@@ -1,9 +1,9 @@
-"""The main path beside nginx: `python -m tests.bench.main_path [--seconds N] [--rounds N]`.
+"""The main path beside nginx: `python -m tests.bench.main_path [--seconds N] [--rounds N] [--split]`.
 
-A small chat completion, kept-alive connections, one and the same upstream (nginx returning a fixed JSON). Each proxy
-has one core to itself where the machine has two; load, upstream and Redis share the other. Contenders alternate in
-rounds, medians are printed, and ratios to nginx as a plain reverse proxy with kept-alive upstream connections, which
-counts, reads and decides nothing. nginx as `proxy_pass` alone leaves it stands beside it.
+A small chat completion, kept-alive connections, one and the same upstream (nginx returning a fixed JSON). As in
+design 5 everything runs on one core, load, upstream and Redis too; `--split` gives the proxy a core to itself.
+Contenders alternate in rounds, medians are printed, and ratios to nginx as a plain reverse proxy with kept-alive
+upstream connections, which counts, reads and decides nothing. nginx as `proxy_pass` alone leaves it stands beside it.
 A Headgate call is the whole path: client, match, exact tokens, four limits, key, relay, usage, settle, log, metrics.
 """
 
@@ -47,6 +47,7 @@ def main() -> int:
     flags.add_argument("--seconds", type=int, default=5, help="length of one run")
     flags.add_argument("--rounds", type=int, default=3, help="runs of each contender at each number of connections")
     flags.add_argument("--profile-seconds", type=int, default=5, help="length of a profiled run; 0: none")
+    flags.add_argument("--split", action="store_true", help="load, upstream and Redis on a second core")
     chosen = flags.parse_args()
     for name, found in {"wrk": load.program(), "nginx": nginx.program()}.items():
         if found is None:
@@ -55,7 +56,7 @@ def main() -> int:
     if shutil.which("redis-server") is None:
         _say("redis-server is not on the PATH: only the embedded gate is measured. Debian's package: `redis-server`.")
     with tempfile.TemporaryDirectory(prefix="headgate-bench-") as directory, contextlib.ExitStack() as stack:
-        bench = Bench(Path(directory), stack)
+        bench = Bench(Path(directory), stack, split=chosen.split)
         bench.compare(chosen.seconds, chosen.rounds)
         if chosen.profile_seconds:
             bench.profile(chosen.profile_seconds)
@@ -65,10 +66,10 @@ def main() -> int:
 class Bench:
     """The contenders, started once, and what is measured on them."""
 
-    def __init__(self, directory: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(self, directory: Path, stack: contextlib.ExitStack, *, split: bool) -> None:
         self._directory = directory
         self._stack = stack
-        self._proxy_pin, self._load_pin = _pins()
+        self._proxy_pin, self._load_pin = _pins(split)
         self._upstream = stack.enter_context(nginx.upstream(directory, self._load_pin))
         plain = stack.enter_context(nginx.proxy(directory, self._proxy_pin, self._upstream))
         default = stack.enter_context(nginx.default_proxy(directory, self._proxy_pin, self._upstream))
@@ -144,13 +145,13 @@ def _median(runs: Sequence[load.Figures]) -> load.Figures:
     )
 
 
-def _pins() -> tuple[list[str], list[str]]:
-    """Commands that put a process on the proxy's core and on the other one; empty where that cannot be."""
+def _pins(split: bool) -> tuple[list[str], list[str]]:
+    """Commands that put a process on the proxy's core and on the load's; empty where that cannot be."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if len(cores) < 2 or shutil.which("taskset") is None:
-        _say("one core, or no taskset (package `util-linux`): nothing is pinned, proxies and load share the machine")
+    if not cores or shutil.which("taskset") is None or (split and len(cores) < 2):
+        _say("too few cores, or no taskset (package `util-linux`): nothing is pinned, all share the machine")
         return [], []
-    return ["taskset", "-c", str(cores[0])], ["taskset", "-c", str(cores[1])]
+    return ["taskset", "-c", str(cores[0])], ["taskset", "-c", str(cores[1 if split else 0])]
 
 
 def _say(line: str) -> None:
