@@ -111,7 +111,7 @@ class App:
         store = settings.store or policy.store
         self.gate = Gate(
             now_ms=self.now_ms,
-            store=RedisHost(store) if store != "memory" else None,
+            store=RedisHost(store, try_timeout=settings.timeouts.store_try) if store != "memory" else None,
             fallback=settings.fallback,
         )
         await self.gate.start()
@@ -157,6 +157,7 @@ class App:
             new_id=lambda: secrets.token_hex(8),
             bounds=Bounds(body_idle_s=timeouts.body_idle, body_total_s=timeouts.body_total),
             max_connections=ceilings.connections,
+            max_per_client=ceilings.connections_per_client,
             head_seconds=timeouts.head,
             keep_alive_seconds=timeouts.keep_alive,
         )

@@ -71,6 +71,8 @@ class Door(web.RequestHandler):
     def __init__(self, server: Listener, *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
         super().__init__(server, loop=loop, **kwargs)
         self.listener = server
+        self.client = ""
+        """Address of the other end; the connections of one are bounded."""
         self.bound: Authority | None = None
         """The CONNECT authority, once this connection is a decrypted one."""
         self.proxy_fields: tuple[tuple[bytes, bytes], ...] = ()
@@ -91,6 +93,8 @@ class Door(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        peer = self.peername
+        self.client = peer[0] if isinstance(peer, tuple) else ""
         self.listener.count_connection(self)
         if self._early:
             early, self._early = self._early, b""

@@ -7,6 +7,7 @@ Problem an answer. Reverse, forward and decrypted calls all enter by this door.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import aiohttp.http_parser
@@ -54,6 +55,7 @@ class Listener(web.Server):
         new_id: Callable[[], str],
         bounds: Bounds,
         max_connections: int,
+        max_per_client: int,
         head_seconds: float = HEAD_SECONDS,
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
         linger_seconds: float = LINGER_SECONDS,
@@ -75,6 +77,8 @@ class Listener(web.Server):
         self._bounds = bounds
         self._new_id = new_id
         self._max_connections = max_connections
+        self._max_per_client = max_per_client
+        self._of_client: Counter[str] = Counter()
         self.render = render
         self._on_refused = on_refused
         self.head_seconds = head_seconds
@@ -87,14 +91,26 @@ class Listener(web.Server):
 
     def count_connection(self, door: Door) -> None:
         """Close a connection beyond the bound at once, with an answer (threats 4.2)."""
+        self._of_client[door.client] += 1
         if len(self._connections) > 2 * self._max_connections:
             door.force_close()  # not even the refused may pile up
-        elif len(self._connections) > self._max_connections:
+        elif len(self._connections) > self._max_connections or self._of_client[door.client] > self._max_per_client:
             door._refuse_head(Problem("overloaded", "too many connections", close=True, retry_after_ms=1000))
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        assert isinstance(handler, Door)
+        self._uncount(handler)
 
     def forget(self, door: Door) -> None:
         """The door gave its transport away (a tunnel, or TLS on top of it)."""
         self._connections.pop(door, None)
+        self._uncount(door)
+
+    def _uncount(self, door: Door) -> None:
+        self._of_client[door.client] -= 1
+        if self._of_client[door.client] <= 0:
+            del self._of_client[door.client]
 
     async def refuse(self, door: Door, problem: Problem) -> Answer:
         """Answer what never became a call."""
@@ -142,13 +158,12 @@ class Listener(web.Server):
             declared = value_of(head.fields, b"content-length")
             length = int(declared) if declared is not None else 0
         body = answer.body = ClientBody(payload, door, head, self._bounds, length, answer)
-        peer = door.peername
         return Call(
             call_id=call_id,
             head=head,
             body=body,
             answer=answer,
-            peer=peer[0] if isinstance(peer, tuple) else "",
+            peer=door.client,
             received=self._loop.time(),
             bound=door.bound,
             proxy_fields=door.proxy_fields,

@@ -60,8 +60,6 @@ class Timeouts:
     head: float = 10.0
     body_idle: float = 15.0
     body_total: float = 600.0
-    hold_cap: float = 600.0
-    """The longest hold any policy or header may ask for."""
     dns: float = 3.0
     connect: float = 5.0
     tls: float = 10.0
@@ -72,9 +70,8 @@ class Timeouts:
     pool_keep_alive: float = 15.0
     tunnel_idle: float = 300.0
     tunnel_life: float = 3600.0
-    store_tick: float = 0.15
-    """One Redis tick with all its tries; then fallback."""
-    admin: float = 5.0
+    store_try: float = 0.075
+    """One try of a tick: half the 150 ms that threats 4.3 gives a tick."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -170,6 +170,7 @@ async def corridor(
         new_id=lambda: f"call-{next(ids)}",
         bounds=Bounds(),
         max_connections=1000,
+        max_per_client=1000,
     )
     await gate.start()
     server = await loop.create_server(listener, "127.0.0.1", 0)

@@ -92,6 +92,25 @@ async def test_a_connection_beyond_the_bound_is_told_so() -> None:
         writer.close()
 
 
+async def test_one_address_cannot_take_every_connection() -> None:
+    """The bound of one client is its own, and what it closes it may open again."""
+    async with front_door(max_per_client=1) as front:
+        reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        writer.write(b"GET /svc/x HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        (answer,) = await front.ask(PROBE)
+        assert (answer.status, answer.code) == (503, "overloaded")
+        other = await asyncio.open_connection("127.0.0.1", front.port, local_addr=("127.0.0.2", 0))
+        other[1].write(PROBE)
+        assert [reply.status for reply in replies(await other[0].read())] == [200]
+        writer.write(PROBE)
+        assert [reply.status for reply in replies(await reader.read())] == [200]
+        writer.close()
+        other[1].close()
+        (again,) = await front.ask(PROBE)
+        assert again.status == 200
+
+
 # time
 
 
