@@ -34,6 +34,8 @@ class Identity:
     user: str
     tier: str | None
     priority: int
+    weight: float = 1.0
+    """Of the tier (limiter.md 9)."""
     token: bytes | None = None
     """The token that was recognised as ours: it must not go upstream in any place."""
 
@@ -118,10 +120,12 @@ class Doorman:
             name = proxy[0][:MAX_USER] if proxy is not None and proxy[0] else peer
             user = control.user or name
             self._check_allowed(control, _MAY_EVERYTHING if local else frozenset(("user",)))
-            return Identity(ANONYMOUS, user, self._tier(control.tier), control.priority or 0)
+            tier = self._tier(control.tier)
+            return Identity(ANONYMOUS, user, tier, control.priority or 0, self._weight(tier))
         self._check_allowed(control, frozenset(client.may_set))
         tier = self._tier(control.tier) if control.tier is not None else client.tier
-        return Identity(client.name, control.user or client.user or client.name, tier, control.priority or 0, token)
+        user = control.user or client.user or client.name
+        return Identity(client.name, user, tier, control.priority or 0, self._weight(tier), token)
 
     def _find(self, keys: Sequence[bytes], proxy: tuple[str, bytes] | None) -> tuple[ClientToken | None, bytes | None]:
         if not self._by_digest:
@@ -143,6 +147,9 @@ class Doorman:
         for name, value in (("user", control.user), ("tier", control.tier), ("priority", control.priority)):
             if value is not None and name not in may_set:
                 raise Problem("control_denied", f"this client may not set X-Headgate-{name.capitalize()}")
+
+    def _weight(self, tier: str | None) -> float:
+        return self._tiers.get(tier, 1.0) if tier is not None else 1.0
 
     def _tier(self, name: str | None) -> str | None:
         if name is not None and name not in self._tiers:

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 
 from rules.gate import wire
+from rules.gate.standing import Standing
 from rules.verdict import Block, Grant, Plan, Refuse
 
 from .line import Line, Session, Waiting
@@ -46,7 +47,7 @@ class Gate:
         self._fallback = fallback
         self.replica = replica or secrets.token_hex(8)
         self._ticker = Ticker(now_ms=now_ms, store=store, call_later=call_later, replica=self.replica, give=self._give)
-        self._open: dict[str, tuple[Line, Session]] = {}
+        self._open: dict[str, tuple[Line, Session, Standing]] = {}
         self._count = 0
         self._draining = False
         self.granted = 0
@@ -159,8 +160,8 @@ class Gate:
         if opened is None:
             self.double_finishes += 1
             return
-        line, session = opened
-        line.settle(grant, session, actual)
+        line, session, stands = opened
+        line.settle(grant, session, actual, stands)
         self._finished(line, session)
 
     def refund(self, grant: Grant) -> None:
@@ -169,8 +170,8 @@ class Gate:
         if opened is None:
             self.double_finishes += 1
             return
-        line, session = opened
-        line.refund(grant, session)
+        line, session, stands = opened
+        line.refund(grant, session, stands)
         self._finished(line, session)
 
     def _finished(self, line: Line, session: Session) -> None:
@@ -190,7 +191,7 @@ class Gate:
         now = self._now_ms()
         attempt = f"{self.replica}-{waiting.n:012d}"
         grant = granted.grant(waiting.plan, attempt, self._waited(waiting) if waiting.held else 0)
-        self._open[attempt] = (line, line.session)
+        self._open[attempt] = (line, line.session, waiting.arrival.standing)
         line.took_off(grant, granted, now)
         if self._ticker.degraded:
             line.carry(grant)

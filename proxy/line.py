@@ -7,11 +7,13 @@ What a reply of the wrong host says is ignored: charges then stand, which only m
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rules.gate import wire
+from rules.gate.standing import Standing, share
 from rules.verdict import Block, Charge, Grant, Plan, Refuse
 
 MOST_OPS = 500
@@ -66,18 +68,26 @@ class Session:
     epoch: int = 0
     settles: dict[tuple[str, int, int], tuple[Charge, int]] = field(default_factory=dict)
     """(bucket, slice length, slice) -> charge, sum of differences."""
+    corrections: dict[str, tuple[Standing, int]] = field(default_factory=dict)
+    """Flow -> where it stands, by how much more it had than was charged. One that is lost is not said again."""
 
     def restart(self) -> None:
         """The next tick states everything anew."""
         self.incarnation += 1
         self.seq = 0
         self.epoch = 0
+        self.corrections = {}
 
     def settle(self, charge: Charge, slice_: int, delta: int) -> None:
         """Note a difference between what was charged and what is true."""
         key = (charge.bucket, charge.limit.slice_ms, slice_)
         before = self.settles.get(key)
         self.settles[key] = (charge, delta + (before[1] if before is not None else 0))
+
+    def correct(self, stands: Standing, delta: int) -> None:
+        """Note that a flow has had more, or less, than its grant was charged."""
+        before = self.corrections.get(stands.flow)
+        self.corrections[stands.flow] = (stands, delta + (before[1] if before is not None else 0))
 
     def pass_excess(self, to: Session) -> None:
         """Settlements of charges that only the fallback knows: what was charged too little counts in the store now."""
@@ -157,24 +167,32 @@ class Line:
         """A scope must rest."""
         self._blocks.append(block)
 
-    def settle(self, grant: Grant, session: Session, actual: Mapping[str, float]) -> None:
+    def settle(self, grant: Grant, session: Session, actual: Mapping[str, float], stands: Standing) -> None:
         """True amounts by meter, in the meter's natural units; meters absent keep the estimate."""
+        costs, changed = [], False
         for taken in grant.taken:
             limit, charge = taken.charge.limit, taken.charge
+            cost = charge.cost
             if limit.kind == "concurrent":
                 self._land(charge)
             elif limit.meter in actual:
                 true = _units(actual[limit.meter], limit.scale)
                 if true is not None and true != charge.cost:
                     session.settle(charge, taken.slice, true - charge.cost)
+                    cost, changed = true, True
+            costs.append(cost)
+        if changed and self.waiting_everywhere:
+            session.correct(stands, share(costs, stands.bases) - _share_of(grant, stands))
 
-    def refund(self, grant: Grant, session: Session) -> None:
+    def refund(self, grant: Grant, session: Session, stands: Standing) -> None:
         """The upstream cannot have counted the call."""
         for taken in grant.taken:
             if taken.charge.limit.kind == "concurrent":
                 self._land(taken.charge)
             elif taken.charge.cost:
                 session.settle(taken.charge, taken.slice, -taken.charge.cost)
+        if self.waiting_everywhere:
+            session.correct(stands, -_share_of(grant, stands))
 
     def _land(self, charge: Charge) -> None:
         word = wire.word(charge.bucket)
@@ -233,6 +251,9 @@ class Line:
             if delta:
                 args += wire.settle(charge, slice_, delta)
         blocks, self._blocks = self._blocks[:MOST_OPS], self._blocks[MOST_OPS:]
+        for stands, delta in list(session.corrections.values())[:MOST_OPS]:
+            args += wire.correct(stands, delta)
+        session.corrections = {}
         for block in blocks:
             args += (b"B", wire.word(block.scope).encode(), max(0, min(block.for_ms, wire.MOST >> 10)))
         self._take_arrivals(args, now_ms, MOST_OPS - len(cancels))
@@ -334,7 +355,7 @@ class Line:
             if waiting.sent:
                 keep = waiting.arrival.flags | wire.KEEPS_PLACE
                 old = waiting.arrival
-                waiting.arrival = wire.Arrival(old.frame, old.costs, keep, old.most_waiting)
+                waiting.arrival = dataclasses.replace(old, flags=keep)
                 waiting.sent = False
         self.state_all()
         self.forced = True
@@ -366,6 +387,10 @@ class Line:
 
 def _is_live(slice_: int, charge: Charge, now_ms: float) -> bool:
     return (slice_ + 1) * charge.limit.slice_ms + charge.limit.length_ms > now_ms
+
+
+def _share_of(grant: Grant, stands: Standing) -> int:
+    return share([taken.charge.cost for taken in grant.taken], stands.bases)
 
 
 def _units(amount: float, scale: int) -> int | None:

@@ -108,6 +108,8 @@ class Measure:
             user=identity.user,
             client=identity.client,
             tier=identity.tier,
+            weight=identity.weight,
+            priority=identity.priority,
             costs=costs_of(service, endpoint, errand.model, counted),
             caller=caller,
             max_wait_ms=call.head.control.max_wait_ms,

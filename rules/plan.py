@@ -46,6 +46,10 @@ class Facts:
     """Hash of the caller's own credential, where it is the key."""
     max_wait_ms: int | None
     """What the client asked for; None: the policy's."""
+    weight: float = 1.0
+    """Of the tier."""
+    priority: int = 0
+    """Among the calls of the same user, 0 to 9."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -55,6 +59,9 @@ class _Outline:
     service: Service
     limits: tuple[Sequence[Limit], Sequence[Limit]]
     flow: str
+    tier: str
+    """As a hash."""
+    weight: float
     common: tuple[tuple[str, Limit], ...]
     """Bucket and limit."""
     draws: tuple[tuple[tuple[str, Limit], ...], ...]
@@ -93,6 +100,9 @@ def plan(facts: Facts) -> Plan | Refuse:
         candidates=tuple([Candidate(key, group, blocks, taken[at]) for key, group, blocks, at in outline.candidates]),
         max_wait_ms=max_wait_ms,
         max_queue=service.hold.max_queue,
+        tier=outline.tier,
+        weight=outline.weight,
+        priority=facts.priority,
         observe=service.mode != "enforce",
         outline=outline,
     )
@@ -185,7 +195,8 @@ def _outline(facts: Facts, common_costs: Sequence[int], key_costs: Sequence[int]
     # which limits count the call is part of what is shared, so it is part of the name
     counted = (*map(bool, common_costs), *map(bool, key_costs))
     endpoint = facts.endpoint.name
-    asked = (service.name, endpoint, facts.model, facts.user, facts.client, facts.tier, facts.caller, counted)
+    who = (facts.user, facts.client, facts.tier, facts.weight, facts.caller)
+    asked = (service.name, endpoint, facts.model, *who, counted)
     found = _outlines.get(asked)
     if found is not None:
         if found.service is service and found.limits[0] is facts.common and found.limits[1] is facts.of_key:
@@ -208,6 +219,8 @@ def _outline(facts: Facts, common_costs: Sequence[int], key_costs: Sequence[int]
         service=service,
         limits=(facts.common, facts.of_key),
         flow=digest(facts.tier or "", facts.user),
+        tier=digest(facts.tier) if facts.tier else "",
+        weight=facts.weight,
         common=_buckets(common, scope),
         draws=tuple(draws.values()),
         candidates=tuple(candidates),

@@ -44,12 +44,18 @@ class Plan:
     endpoint: str
     model: str | None
     flow: str
-    """Who stands in line: calls of one flow are served in order. Later storeys put (lane, tier, user) here."""
+    """Who stands in line: the user within the tier. In a lane (gate/standing.py) calls of one flow are served in order
+    of priority and age."""
     charges: tuple[Charge, ...]
     """On common limits."""
     candidates: tuple[Candidate, ...]
     max_wait_ms: int
     max_queue: int
+    tier: str = ""
+    weight: float = 1.0
+    """What the tier's users together get of a full limit, against the other tiers' (limiter 9)."""
+    priority: int = 0
+    """Within the flow, 0 to 9; the highest goes first."""
     observe: bool = False
     """Count, never hold or refuse."""
     outline: object = field(default=None, compare=False, repr=False)

@@ -8,9 +8,14 @@ window        N per W as a sliced sliding window
 gauge         calls in flight, a part per replica
 bucket        the buckets a tick touches: read once, written once
 call          a waiting call as it travels
+ranked        sorted sets as they stand within a tick
+fair          whose turn it is: start tags and virtual times
+place         where flows stand, and when to look there
+rivals        how much goes before a call that comes now
+line          who waits: flows, and their calls in order
 pool          which key may serve, and which rest
-line          who waits, and where
-dispatch      grant, park or refuse, oldest first
+answer        what a tick says, and what it charges for it
+dispatch      grant, park or refuse, the smallest start tag first
 tick          one run: guard, operations, reply
 entry_redis   how Redis calls tick;  entry_tables: how this process does
 
@@ -21,7 +26,22 @@ from __future__ import annotations
 
 from importlib import resources
 
-_ALGORITHM = ("this", "window", "gauge", "bucket", "call", "pool", "line", "dispatch", "tick")
+_ALGORITHM = (
+    "this",
+    "window",
+    "gauge",
+    "bucket",
+    "call",
+    "ranked",
+    "fair",
+    "place",
+    "rivals",
+    "line",
+    "pool",
+    "answer",
+    "dispatch",
+    "tick",
+)
 
 REDIS_FILES = ("order", "store_redis", *_ALGORITHM, "entry_redis")
 TABLES_FILES = ("order", "store_tables", *_ALGORITHM, "entry_tables")

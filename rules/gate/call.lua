@@ -1,8 +1,9 @@
 -- A waiting call as it travels: a frame (which limits, which candidate keys) shared by many calls, and the call's own
 -- numbers. Law: nothing here reads the store; a frame's text says everything about it, so it may be remembered.
 --
--- Frame: `pool candidates commons`, then each common limit, then for each candidate `key group scopes.. limits..`
--- (counts first). A limit is `id kind N w L`. Costs stand in the same order: commons, then candidate by candidate.
+-- Frame: `pool candidates commons class weight` (thousandths), then each common limit, then for each candidate `key
+-- group scopes.. limits..` (counts first). A limit is `id kind N w L`. Costs stand in the same order: commons, then
+-- candidate by candidate.
 local call = {}
 do
   local MOST_FRAMES = 512
@@ -38,8 +39,10 @@ do
     for word in string.gmatch(text, "%S+") do
       t[#t + 1] = word
     end
-    local frame = { text = text, pool = t[1], candidates = {}, commons = {} }
-    local at = limits(t, 4, tonumber(t[3]), frame.commons)
+    local frame = {
+      text = text, pool = t[1], class = t[4], weight = tonumber(t[5]), candidates = {}, commons = {},
+    }
+    local at = limits(t, 6, tonumber(t[3]), frame.commons)
     local costs = #frame.commons
     for i = 1, tonumber(t[2]) do
       local candidate = { key = t[at], group = t[at + 1], scopes = {}, limits = {}, from = costs, index = i }
@@ -95,10 +98,10 @@ do
     return replica .. "-" .. string.format("%012.0f", n)
   end
 
-  -- Enqueue time, deadline and costs, then the frame.
+  -- Flow, enqueue time, deadline, priority, share and costs, then the frame.
   function call.record(head)
-    local text, words = order.text, {}
-    words[1], words[2] = text(head.enqueued), text(head.deadline)
+    local text = order.text
+    local words = { head.flow, text(head.enqueued), text(head.deadline), text(head.priority), text(head.share) }
     for i = 1, #head.costs do
       words[#words + 1] = text(head.costs[i])
     end
@@ -107,14 +110,16 @@ do
 
   function call.recall(attempt, record)
     local cut = string.find(record, "\n", 1, true)
+    local flow, rest = string.match(string.sub(record, 1, cut - 1), "^(%S+) (.*)$")
     local numbers = {}
-    for word in string.gmatch(string.sub(record, 1, cut - 1), "%S+") do
+    for word in string.gmatch(rest, "%S+") do
       numbers[#numbers + 1] = tonumber(word)
     end
     local owner, n = call.owner(attempt)
+    local frame = call.frame(string.sub(record, cut + 1))
     return {
-      attempt = attempt, owner = owner, n = n, enqueued = numbers[1], deadline = numbers[2],
-      costs = { unpack(numbers, 3) }, frame = call.frame(string.sub(record, cut + 1)),
+      attempt = attempt, owner = owner, n = n, flow = flow, enqueued = numbers[1], deadline = numbers[2],
+      priority = numbers[3], share = numbers[4], costs = { unpack(numbers, 5) }, frame = frame, class = frame.class,
     }
   end
 end

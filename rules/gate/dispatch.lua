@@ -1,147 +1,94 @@
--- Arrivals and waiting calls, oldest first: grant, park, or refuse. Law: all limits of a call are checked before any
--- is charged; no call passes an earlier one that waits for the same limit; whoever leaves a place lets the next try.
+-- Arrivals and waiting calls, the smallest start tag first: grant, park, or refuse. Law: all limits of a call are
+-- checked before any is charged; no call passes a smaller tag that waits for the same limit; whoever leaves a place
+-- lets the next try.
 local dispatch = {}
 do
   local FAR = order.FAR
   -- Waiting calls looked at in one tick (limiter.md 7, step 6); the caller ticks again at once for the rest.
   local MOST_INSPECTED = 64
   local MOST_DUE = 16
-  -- Calls of one pool's line that may each hold a candidate (pool.lua stores as many).
+  -- Calls of one pool's line that may each hold a candidate (pool.lua stores as many): first the heads of its flows,
+  -- then the calls behind them.
   local MOST_HOLDERS = 8
-  local GRANT, REFUSE, PUSHED, HELD = 1, 2, 3, 4
-  local CODES = { wait_too_long = 1, never_fits = 2, queue_full = 3, no_key = 4, store_unavailable = 5 }
   local NOTHING = {}
 
-  local sources, source_of, answers, pushed, pushed_to
+  local sources, source_of
 
   function dispatch.begin()
-    sources, source_of, answers, pushed, pushed_to = {}, {}, {}, {}, {}
+    sources, source_of = {}, {}
+    this.ranks = false
   end
 
-  -- Look at the calls that stand in a place.
+  -- Look at the flows that stand in a place, from the first. `held`: how many hold a candidate of the pool; `skips`:
+  -- how many of each class; `deep`: flows whose later calls may use what is left.
   function dispatch.wake(name)
-    if not source_of[name] then
-      local source = { name = name, skip = 0, done = false, at = FAR }
+    local source = source_of[name]
+    if not source then
+      source = { name = name }
       source_of[name] = source
       sources[#sources + 1] = source
+    end
+    source.held, source.skips, source.deep, source.done, source.at = 0, {}, {}, false, FAR
+  end
+
+  local function wake_all(names)
+    for _, name in ipairs(names) do
+      dispatch.wake(name)
     end
   end
 
   -- Look again at `at`, though its source may have had its turn in this tick already.
   local function wake_by(name, at)
-    line.wake_by(name, at)
+    place.wake_by(name, at)
     local source = source_of[name]
     if source then
       source.at = math.min(source.at, at)
     end
   end
 
-  local function refuse(head, code, position, at)
-    local wait = at and at < FAR and math.max(0, at - this.now) or -1
-    local out = { REFUSE, head.n, CODES[code], position or 0, wait }
-    for i = 1, #out do
-      answers[#answers + 1] = out[i]
-    end
-  end
-
-  -- Id and cost of each limit on calls in flight that a grant takes from.
-  local function in_flight(head, candidate)
-    local out = {}
-    local function note(limits, before)
-      for i, limit in ipairs(limits) do
-        if not limit.window then
-          out[#out + 1], out[#out + 2] = limit.id, order.text(head.costs[before + i])
-        end
-      end
-    end
-    note(head.frame.commons, 0)
-    note(candidate.limits, candidate.from)
-    return out
-  end
-
-  -- Charges everything and says so: {GRANT, n, candidate, fullest, its use, how many slices, slices...}.
-  local function grant(head, index)
-    local candidate = head.frame.candidates[index]
-    local own = head.owner == this.replica
-    local out = own and answers or {}
-    local start, fullest, at, use = #out, -1, 0, 0
-    local from, last = start + 6, start + 6
-    local function take(limits, before)
-      for i = 1, #limits do
-        local limit = limits[i]
-        last = last + 1
-        out[last] = bucket.charge(limit, head.costs[before + i], head.owner)
-        local used, amount = bucket.used(limit), bucket.amount(limit)
-        if used / amount > fullest then
-          fullest, at, use = used / amount, last - from, used
-        end
-      end
-    end
-    out[start + 1], out[start + 2], out[start + 3] = own and GRANT or PUSHED, head.n, index
-    out[start + 4], out[start + 5], out[start + 6] = 0, 0, 0
-    take(head.frame.commons, 0)
-    take(candidate.limits, candidate.from)
-    out[start + 4], out[start + 5], out[start + 6] = at, use, last - from
-    pool.granted(head.frame, candidate)
-    if own then
-      return
-    end
-    for i = 1, #out do
-      out[i] = order.text(out[i])
-    end
-    if not pushed[head.owner] then
-      pushed[head.owner] = {}
-      pushed_to[#pushed_to + 1] = head.owner
-    end
-    local list = pushed[head.owner]
-    list[#list + 1] = order.text(head.n)
-    list[#list + 1] = table.concat(out, " ") .. ";" .. table.concat(in_flight(head, candidate), " ")
-    this.pushed = this.pushed + 1
-  end
-
-  -- The common limit that keeps the call: place, time (nil: behind an earlier call), position. nil: all fit.
+  -- The common limit that keeps the call: place, time (nil: behind a smaller tag), position. nil: all fit.
   local function kept_by_common(head)
-    local place, at, position
+    local where, at, position
     for i, limit in ipairs(head.frame.commons) do
       -- the name is built only where somebody waits
-      if this.waiting > 0 and line.is_behind("b:" .. limit.id, head) then
+      if this.waiting > 0 and place.is_behind("b:" .. limit.id, head) then
         return "b:" .. limit.id, nil, i
       end
       if not bucket.fits(limit, head.costs[i]) then
         local t = bucket.earliest(limit, head.costs[i], 0)
         -- A window's time is known: wait there first, or the wake would be for nothing.
-        if not place or (t < FAR and (at == FAR or t > at)) then
-          place, at, position = "b:" .. limit.id, t, i
+        if not where or (t < FAR and (at == FAR or t > at)) then
+          where, at, position = "b:" .. limit.id, t, i
         end
       end
     end
-    return place, at, position
+    return where, at, position
   end
 
   -- Candidate index to grant; or nil, then place and time as above, and the candidate held.
   local function decide(head, without)
-    local place, at, position = kept_by_common(head)
-    if place then
-      return nil, place, at, position
+    local where, at, position = kept_by_common(head)
+    if where then
+      return nil, where, at, position
     end
     local index = pool.choose(head.frame, head.costs, without)
     if index then
       return index
     end
-    local held, t, binds = pool.earliest(head.frame, head.costs, without, false)
+    local held, t, binds = pool.earliest(head.frame, head.costs, without, nil)
     return nil, "p:" .. head.frame.pool, t, binds or 0, held
   end
 
-  -- When an arrival would be served behind all that wait: time, position. `fresh`: it has no place from before.
-  local function estimate(head, fresh)
+  -- When an arrival would be served behind those that go before it: time, position.
+  local function estimate(head)
     local at, position = this.now, 0
     for i, limit in ipairs(head.frame.commons) do
-      local t = bucket.earliest(limit, head.costs[i], fresh and bucket.queued(limit) or 0)
+      local t = bucket.earliest(limit, head.costs[i], line.ahead(head, limit, false))
       if t > at then
         at, position = t, i
       end
     end
-    local _, t, binds = pool.earliest(head.frame, head.costs, NOTHING, fresh)
+    local _, t, binds = pool.earliest(head.frame, head.costs, NOTHING, head)
     if t > at then
       at, position = t, binds
     end
@@ -180,130 +127,195 @@ do
     return code, position
   end
 
-  -- The arrival does not go now: hold it in `place`, or refuse it. Returns true when it is held.
-  local function hold(head, place)
-    local at, position = estimate(head, not head.keeps_place)
+  -- The arrival does not go now: hold it in the place, or refuse it. Returns true when it is held.
+  local function hold(head, name)
+    local at, position = estimate(head)
     if at > head.deadline and at < FAR or head.deadline <= this.now then
       local rested = pool.all_rest_until(head.frame)
       if rested and rested > head.deadline then
-        refuse(head, "no_key", 0, rested)
+        answer.refuse(head, "no_key", 0, rested)
       else
-        refuse(head, "wait_too_long", position, at)
+        answer.refuse(head, "wait_too_long", position, at)
       end
       return false
     end
-    if this.waiting >= head.most_waiting then
-      refuse(head, "queue_full", position, at)
+    line.stand(head)
+    if not line.has_room(head) then
+      answer.refuse(head, "queue_full", position, at)
       return false
     end
-    line.register(head, place)
-    local n = #answers
-    answers[n + 1], answers[n + 2], answers[n + 3] = HELD, head.n, position
+    this.ranks = true
+    line.register(head, name)
+    answer.hold(head, position)
     return true
   end
 
   local function observe(head)
     local index = pool.choose(head.frame, head.costs, NOTHING)
-      or pool.earliest(head.frame, head.costs, NOTHING, false)
-    grant(head, index)
+      or pool.earliest(head.frame, head.costs, NOTHING, nil)
+    answer.grant(head, index)
   end
 
-  -- Calls before the head in its pool's line leave it what they do not hold.
+  -- What calls before this one hold of its pool.
   local function held_before(head)
     if this.waiting == 0 then
-      return NOTHING, 0
+      return NOTHING
     end
-    local name = "p:" .. head.frame.pool
-    if not line.is_behind(name, head) then
-      return NOTHING, 0
-    end
-    local places = 0
-    while line.at(name, places) do
-      places = places + 1
-      if places > #head.frame.candidates then
-        break
-      end
-    end
-    return pool.taken_before(head.frame, places), places
+    return pool.taken_before(head.frame, head)
   end
 
   local function arrive(head)
     if #head.frame.candidates == 0 then
-      return refuse(head, "no_key")
+      return answer.refuse(head, "no_key")
     end
     if head.observed then
       return observe(head)
     end
     local code, position = impossible(head)
     if code then
-      return refuse(head, code, position)
+      return answer.refuse(head, code, position)
     end
-    local without, places = held_before(head)
-    local index, place, at, _, held = decide(head, without)
+    if this.ranks then
+      line.stand(head)
+    end
+    local index, where, at, _, held = decide(head, held_before(head))
     if index then
-      return grant(head, index)
+      return answer.grant(head, index)
     end
-    if hold(head, place) then
+    if hold(head, where) and head.leads then
       if at then
-        wake_by(place, at)
+        wake_by(where, at)
       end
-      if held and place == "p:" .. head.frame.pool then
-        pool.hold(head.frame.pool, places + 1, held)
+      -- Who holds what is decided anew, from the first.
+      if held and where == "p:" .. head.frame.pool then
+        dispatch.wake(where)
       end
     end
   end
 
-  -- The waiting call of a source is served, moves on, or ends its source's turn.
-  local function retry(source, attempt)
-    local head = line.head(attempt)
-    if not head then
-      return line.discard(source.name, attempt)
-    end
-    if head.deadline <= this.now then
-      return line.leave(head)
-    end
-    local pool_name = "p:" .. head.frame.pool
-    local without = NOTHING
-    if source.name == pool_name then
-      without = pool.taken_before(head.frame, source.skip)
-    elseif this.waiting > 0 then
-      without = held_before(head)
-    end
-    local index, place, at, _, held = decide(head, without)
+  -- A call behind the head of its flow tries what the heads do not hold.
+  local function retry_deep(source, one)
+    local index, where, at, _, held = decide(one.head, pool.taken(one.head.frame, source.held))
     if index then
-      line.leave(head)
-      return grant(head, index)
-    end
-    if place ~= source.name then
-      line.move(head, place)
-      if at then
-        wake_by(place, at)
-      end
-      return
+      line.leave(one.head)
+      return answer.grant(one.head, index)
     end
     source.at = math.min(source.at, at or FAR)
-    if place == pool_name and held and source.skip < MOST_HOLDERS then
-      source.skip = source.skip + 1
-      pool.hold(head.frame.pool, source.skip, held)
-      source.done = #head.frame.candidates == 1
+    if where == source.name and held and source.held < MOST_HOLDERS then
+      source.held = source.held + 1
+      pool.hold(one.head.frame.pool, source.held, held, one)
+      one.deep.depth = one.deep.depth + 1
     else
       source.done = true
     end
   end
 
-  local function next_source()
-    local best, best_attempt, best_time
-    for _, source in ipairs(sources) do
-      if not source.done then
-        local attempt, time = line.at(source.name, source.skip)
-        if not attempt then
-          source.done = true
-        elseif not best or order.before(time, attempt, best_time, best_attempt) then
-          best, best_attempt, best_time = source, attempt, time
+  -- The flow stays here: its head could not go.
+  local function stay(source, one, at, held)
+    source.at = math.min(source.at, at or FAR)
+    local head = one.head
+    if not held or source.name ~= "p:" .. head.frame.pool or source.held >= MOST_HOLDERS then
+      source.done = true
+      return
+    end
+    source.held = source.held + 1
+    pool.hold(head.frame.pool, source.held, held, one)
+    if #head.frame.candidates == 1 then
+      source.done = true
+    else
+      source.skips[one.class] = (source.skips[one.class] or 0) + 1
+      source.deep[#source.deep + 1] = { flow = line.flow(one.flow, one.class), depth = 1, one = one }
+    end
+  end
+
+  -- The head of a flow that stands in the place of a source is served, moves on, or ends its source's turn.
+  local function retry(source, one)
+    local head = line.head(one.attempt)
+    if not head then
+      -- without a record it cannot be served, and must not block those behind it
+      return place.take_out(source.name, one.class, one.entry)
+    end
+    head.tag, head.leads, one.head = one.tag, true, head
+    if head.deadline <= this.now then
+      return wake_all(line.leave(head))
+    end
+    if one.deep then
+      return retry_deep(source, one)
+    end
+    local pool_name = "p:" .. head.frame.pool
+    local without = NOTHING
+    if source.name == pool_name then
+      without = pool.taken(head.frame, source.held)
+    else
+      without = held_before(head)
+    end
+    local index, where, at, _, held = decide(head, without)
+    if index then
+      for _, name in ipairs(line.leave(head)) do
+        if name ~= source.name then
+          dispatch.wake(name)
+        end
+      end
+      return answer.grant(head, index)
+    end
+    local flow = line.flow(one.flow, one.class)
+    if where ~= source.name then
+      if source.name == flow.place then
+        line.move(head, where)
+      end
+      if where == pool_name then
+        dispatch.wake(where)
+      elseif at then
+        wake_by(where, at)
+      end
+    end
+    if line.stands(flow, source.name) then
+      stay(source, one, at, held)
+    end
+  end
+
+  -- Who is next in the place of a source.
+  local function next_of(source)
+    local one = place.next(source.name, source.skips)
+    if one then
+      return one
+    end
+    for _, deep in ipairs(source.deep) do
+      local attempt = ranked.at(deep.flow.calls, deep.depth)
+      if attempt then
+        local head = line.head(attempt)
+        if head then
+          return {
+            class = deep.flow.class, tag = deep.flow.start, enqueued = head.enqueued, attempt = attempt,
+            flow = deep.flow.id, deep = deep,
+          }
         end
       end
     end
-    return best, best_attempt, best_time
+    return nil
+  end
+
+  -- Between places: in one class by tag, else by age.
+  local function goes_before(source, a, best_source, b)
+    if source == best_source or a.class == b.class then
+      return fair.before(source.name, a, b)
+    end
+    return order.before(a.enqueued, a.attempt, b.enqueued, b.attempt)
+  end
+
+  local function next_source()
+    local best, best_one
+    for _, source in ipairs(sources) do
+      if not source.done then
+        local one = next_of(source)
+        if not one then
+          source.done = true
+        elseif not best or goes_before(source, one, best, best_one) then
+          best, best_one = source, one
+        end
+      end
+    end
+    return best, best_one
   end
 
   local function wake_what_can_move()
@@ -311,7 +323,7 @@ do
       return
     end
     dispatch.wake("ready")
-    for _, name in ipairs(line.due(MOST_DUE)) do
+    for _, name in ipairs(place.due(MOST_DUE)) do
       dispatch.wake(name)
     end
     for _, id in ipairs(bucket.freed()) do
@@ -322,23 +334,38 @@ do
     end
   end
 
-  -- `arrivals` in order of enqueue time, then attempt. Returns when to look again, if the tick was cut short.
+  -- A call that arrives goes before one that waits elsewhere only with a smaller tag, or in another class by age.
+  local function arrives_before(arrival, source, one)
+    if not one or not this.ranks then
+      return true
+    end
+    if not arrival.tag then
+      line.stand(arrival)
+    end
+    if arrival.class == one.class then
+      return fair.before(source.name, arrival, one)
+    end
+    return order.before(arrival.enqueued, arrival.attempt, one.enqueued, one.attempt)
+  end
+
+  -- `arrivals` in order of priority, enqueue time, attempt. Returns whether the tick was cut short.
   function dispatch.run(arrivals)
     wake_what_can_move()
+    this.ranks = fair.rank(arrivals)
     local inspected, i, cut = 0, 1, false
     while true do
-      local source, attempt, time = next_source()
+      local source, one = next_source()
       local arrival = arrivals[i]
-      if source and (not arrival or order.before(time, attempt, arrival.enqueued, arrival.attempt)) then
+      if arrival and arrives_before(arrival, source, one) then
+        i = i + 1
+        arrive(arrival)
+      elseif source then
         if inspected >= MOST_INSPECTED then
           cut = true
           break
         end
         inspected = inspected + 1
-        retry(source, attempt)
-      elseif arrival then
-        i = i + 1
-        arrive(arrival)
+        retry(source, one)
       else
         break
       end
@@ -351,23 +378,13 @@ do
       end
     end
     for _, source in ipairs(sources) do
+      if string.sub(source.name, 1, 2) == "p:" then
+        pool.trim(string.sub(source.name, 3), source.held)
+      end
       if source.name ~= "ready" then
-        line.set_wake(source.name, source.done and source.at or this.now)
+        place.set_wake(source.name, source.done and source.at or this.now)
       end
     end
     return cut
-  end
-
-  -- Flat integers of this tick's own answers.
-  function dispatch.answers()
-    return answers
-  end
-
-  function dispatch.save()
-    for _, owner in ipairs(pushed_to) do
-      store.put("grant:" .. owner, pushed[owner])
-      store.expire("grant:" .. owner, 900000)
-      store.nudge(owner)
-    end
   end
 end

@@ -1,132 +1,132 @@
--- Who waits, and where (limiter.md 10, without its fair order: here the oldest arrival goes first, ties by attempt).
--- Law: a waiting call stands in exactly one place: `ready`, a bucket `b:<id>`, or a pool `p:<id>`. A place that is
--- not empty has a wake time, is touched by whatever frees it, or waits for a release. Reads come first, writes at the
--- end: a place is seen as its stored order with this tick's changes laid over it.
+-- Who waits: flows, each with its calls in order (priority, enqueue time, attempt). Law: a flow stands where its first
+-- call was short, with one start tag; the call behind it stands nowhere until it is the first. A flow that was sent
+-- from limit to limit twice stands at all its common limits at once, as their barrier: no larger tag passes it there,
+-- so it cannot starve between two limits that are never free together (Q2).
 --
--- Stored: `park:<place>` attempt -> enqueue time; `wake` place -> earliest ms; `d:<replica>` number -> record;
--- `on:<replica>` number -> place; `pools:<bucket>` the pools whose candidates draw on it.
+-- Stored: `f:<flow>` tag `s`, entry `m`, place `p`, number of calls `n`, sum of their shares `o`, moves `x`, barred
+-- places `b`; `h:<flow>` attempt -> rank; `d:<replica>` number -> record; `on:<replica>` the numbers; `pools:<bucket>`
+-- the pools whose candidates draw on it.
 local line = {}
 do
   local FAR = order.FAR
   local LIFE = 86400000
-  local STEP = 8
-  local places, changed_places, wakes, heads, registered, left, stands = {}, {}, {}, {}, {}, {}, {}
-  local has_left = {}
+  -- A call's rank in its flow: the enqueue time, in a band of its priority (0 to 9, the highest first).
+  local BAND, HIGHEST = 2199023255552, 9
+  -- A flow may hold so many times the room that is left in the line (dynamic threshold of Choudhury and Hahne, as for
+  -- packets that share a buffer): one user alone can take nine tenths, two can take less than half each, and there is
+  -- always room for one more.
+  local ROOM_FACTOR = 9
+  local FLOW = { "s", "m", "p", "n", "o", "x", "b" }
+  local flows, changed_flows, heads, registered, left, has_left = {}, {}, {}, {}, {}, {}
   local indexed, unindexed = {}, {}
 
   function line.begin()
-    places, changed_places, wakes, heads, registered, left, stands = {}, {}, {}, {}, {}, {}, {}
-    has_left, indexed, unindexed = {}, {}, {}
+    flows, changed_flows, heads, registered, left, has_left = {}, {}, {}, {}, {}, {}
+    indexed, unindexed = {}, {}
   end
 
-  local function place_of(name)
-    local place = places[name]
-    if not place then
-      place = { name = name, base = {}, all = this.waiting == 0, start = 1, added = {}, gone = {}, changed = false }
-      places[name] = place
+  local function words(text)
+    local out = {}
+    for word in string.gmatch(text or "", "%S+") do
+      out[#out + 1] = word
     end
-    return place
+    return out
   end
 
-  local function base(place, i)
-    while i > #place.base / 2 and not place.all do
-      local from = #place.base / 2
-      local more = store.zrange("park:" .. place.name, from, from + STEP - 1)
-      for j = 1, #more do
-        place.base[#place.base + 1] = more[j]
-      end
-      place.all = #more < 2 * STEP
+  -- The flow as it stands; one that does not wait has no calls.
+  function line.flow(id, class)
+    local flow = flows[id]
+    if not flow then
+      local v = this.waiting > 0 and store.texts("f:" .. id, FLOW) or {}
+      flow = {
+        id = id, class = class, start = tonumber(v[1] or 0), entry = v[2], place = v[3], size = tonumber(v[4] or 0),
+        owed = tonumber(v[5] or 0), moves = tonumber(v[6] or 0), bars = words(v[7] or ""),
+        calls = ranked.open("h:" .. id), changed = false,
+      }
+      flows[id] = flow
     end
-    return place.base[2 * i - 1], place.base[2 * i]
+    return flow
   end
 
-  -- Attempt and enqueue time of the k-th call in a place, from 0; nil past its end.
-  function line.at(name, k)
-    local place = place_of(name)
-    local i, j = place.start, 1
-    while true do
-      local m, s = base(place, i)
-      while m and place.gone[m] do
-        if i == place.start then
-          place.start = i + 1
-        end
-        i = i + 1
-        m, s = base(place, i)
-      end
-      local extra = place.added[j]
-      if not m and not extra then
-        return nil
-      end
-      local from_base = m and not (extra and order.before(extra[2], extra[1], s, m))
-      if k == 0 then
-        if from_base then
-          return m, s
-        end
-        return extra[1], extra[2]
-      end
-      k = k - 1
-      if from_base then
-        i = i + 1
-      else
-        j = j + 1
-      end
+  local function note(flow)
+    if not flow.changed then
+      flow.changed = true
+      changed_flows[#changed_flows + 1] = flow
     end
   end
 
-  -- An earlier call than the head stands in the place.
-  function line.is_behind(name, head)
-    if this.waiting == 0 then
+  -- All places in which a flow stands.
+  function line.places(flow)
+    local out = { flow.place }
+    for _, name in ipairs(flow.bars) do
+      if name ~= flow.place then
+        out[#out + 1] = name
+      end
+    end
+    return out
+  end
+
+  function line.stands(flow, name)
+    if flow.size == 0 then
       return false
     end
-    local m, s = line.at(name, 0)
-    return m ~= nil and m ~= head.attempt and order.before(s, m, head.enqueued, head.attempt)
-  end
-
-  local function note(place)
-    if not place.changed then
-      place.changed = true
-      changed_places[#changed_places + 1] = place
-    end
-  end
-
-  local function take_out(name, attempt)
-    local place = place_of(name)
-    note(place)
-    for i = 1, #place.added do
-      if place.added[i][1] == attempt then
-        table.remove(place.added, i)
-        return
+    for _, other in ipairs(line.places(flow)) do
+      if other == name then
+        return true
       end
     end
-    place.gone[attempt] = true
+    return false
   end
 
-  local function put_in(name, head)
-    local place = place_of(name)
-    note(place)
-    local at = #place.added + 1
-    while at > 1 and order.before(head.enqueued, head.attempt, place.added[at - 1][2], place.added[at - 1][1]) do
-      at = at - 1
+  local function hide(flow)
+    for _, name in ipairs(line.places(flow)) do
+      place.take_out(name, flow.class, flow.entry)
     end
-    table.insert(place.added, at, { head.attempt, head.enqueued })
   end
 
-  local function wake_time(name)
-    if wakes[name] == nil then
-      wakes[name] = store.zscores("wake", { name })[1] or FAR
+  local function show(flow)
+    note(flow)
+    local attempt, rank = ranked.at(flow.calls, 0)
+    flow.entry = place.entry(rank % BAND, attempt, flow.id)
+    for _, name in ipairs(line.places(flow)) do
+      place.put(name, flow.class, flow.entry, flow.start)
     end
-    return wakes[name]
   end
 
-  -- Wake the place at `at` (FAR: only a release can), whatever was said before.
-  function line.set_wake(name, at)
-    wakes[name] = at
+  local function rank_of(head)
+    return (HIGHEST - head.priority) * BAND + head.enqueued
   end
 
-  function line.wake_by(name, at)
-    if at < wake_time(name) then
-      wakes[name] = at
+  -- A new call's place in the order: `tag`, and whether it `leads` its flow.
+  function line.stand(head)
+    local flow = line.flow(head.flow, head.class)
+    head.leads = true
+    if flow.size == 0 then
+      head.tag = fair.start(head.class, head.flow)
+      return
     end
+    local attempt, rank = ranked.at(flow.calls, 0)
+    head.leads = not attempt or order.before(rank_of(head), head.attempt, rank, attempt)
+    head.tag = head.leads and flow.start or math.min(FAR, flow.start + flow.owed)
+  end
+
+  -- Cost that goes before a new call on the limit's bucket; none for one that keeps a place it had.
+  function line.ahead(head, limit, of_key)
+    if head.keeps_place or this.waiting == 0 then
+      return 0
+    end
+    local flow = line.flow(head.flow, head.class)
+    return rivals.ahead(head, flow.size > 0 and flow.owed or 0, limit, of_key)
+  end
+
+  function line.has_room(head)
+    if this.waiting >= head.most_waiting then
+      return false
+    end
+    if head.keeps_place then
+      return true
+    end
+    return line.flow(head.flow, head.class).size < ROOM_FACTOR * (head.most_waiting - this.waiting)
   end
 
   local function index_pool(head)
@@ -155,41 +155,107 @@ do
     end
   end
 
-  -- A new waiting call takes its place in line.
+  -- A new waiting call takes its place in line. Where it leads its flow, the flow stands at `name`.
   function line.register(head, name)
+    local flow = line.flow(head.flow, head.class)
     heads[head.attempt] = head
     registered[#registered + 1] = head
     has_left[head.attempt] = nil
-    head.place = name
     this.waiting = this.waiting + 1
     queue(head, 1)
-    put_in(name, head)
-    if head.frame.candidates[1] and name == "p:" .. head.frame.pool then
-      index_pool(head)
+    note(flow)
+    if flow.size == 0 then
+      flow.start, flow.moves, flow.owed, flow.bars, flow.place = head.tag, 0, 0, {}, name
+      rivals.count(head.class, head.frame.weight, 1)
+    elseif head.leads then
+      hide(flow)
+      flow.place = name
+    end
+    flow.size, flow.owed = flow.size + 1, flow.owed + head.share
+    ranked.put(flow.calls, head.attempt, rank_of(head))
+    if head.leads then
+      show(flow)
+      if head.frame.candidates[1] and name == "p:" .. head.frame.pool then
+        index_pool(head)
+      end
     end
   end
 
+  -- The flow of this head stands elsewhere from now on.
   function line.move(head, name)
-    if head.place == name then
+    local flow = line.flow(head.flow, head.class)
+    if flow.place == name then
       return
     end
-    take_out(head.place, head.attempt)
-    head.place = name
-    put_in(name, head)
-    stands[head.attempt] = head
+    hide(flow)
+    flow.place, flow.moves = name, flow.moves + 1
+    if flow.moves >= 2 and #flow.bars == 0 and #head.frame.commons > 1 then
+      local names = {}
+      for i, limit in ipairs(head.frame.commons) do
+        names[i] = "b:" .. limit.id
+      end
+      if place.bar(names, flow.id) then
+        flow.bars = names
+      end
+    end
+    show(flow)
     if name == "p:" .. head.frame.pool then
       index_pool(head)
     end
   end
 
+  -- A call waits no more. Returns the places its flow stood in, if it was the first of it.
   function line.leave(head)
-    take_out(head.place, head.attempt)
+    local flow = line.flow(head.flow, head.class)
+    local was_first = ranked.at(flow.calls, 0) == head.attempt
+    local stood = was_first and line.places(flow) or {}
+    if was_first then
+      hide(flow)
+      place.unbar(flow.bars)
+      flow.bars, flow.moves = {}, 0
+    end
+    ranked.take_out(flow.calls, head.attempt)
+    note(flow)
+    flow.size, flow.owed = math.max(0, flow.size - 1), math.max(0, flow.owed - head.share)
+    if not ranked.at(flow.calls, 0) then
+      flow.size = 0
+      rivals.count(head.class, head.frame.weight, -1)
+      fair.remember(flow.class, flow.id, flow.start)
+    elseif was_first then
+      show(flow)
+    end
     head.gone = true
     heads[head.attempt] = nil
     left[#left + 1] = head
     has_left[head.attempt] = true
     this.waiting = math.max(0, this.waiting - 1)
     queue(head, -1)
+    return stood
+  end
+
+  -- The flow has had a call of `share`: its next start is this one's end.
+  function line.serve(head, start)
+    local flow = line.flow(head.flow, head.class)
+    local finish = fair.serve(head.class, start, head.share)
+    if flow.size > 0 then
+      hide(flow)
+      flow.start = finish
+      show(flow)
+    else
+      fair.remember(flow.class, flow.id, finish)
+    end
+  end
+
+  -- A settlement changed what a flow has had.
+  function line.correct(id, class, delta)
+    local flow = line.flow(id, class)
+    if flow.size > 0 then
+      hide(flow)
+      flow.start = fair.corrected(class, flow.start, delta)
+      show(flow)
+    else
+      fair.remember(class, id, fair.corrected(class, fair.start(class, id), delta))
+    end
   end
 
   -- The call as it was registered; nil when it is not (or no longer) waiting.
@@ -201,58 +267,38 @@ do
     if has_left[attempt] then
       return nil
     end
-    local owner, n = call.owner(attempt)
-    local field = string.sub(attempt, 18)
-    local record = store.texts("d:" .. owner, { field })[1]
-    local name = store.texts("on:" .. owner, { field })[1]
-    if not record or not name then
+    local owner = call.owner(attempt)
+    local record = store.texts("d:" .. owner, { string.sub(attempt, 18) })[1]
+    if not record then
       return nil
     end
     head = call.recall(attempt, record)
-    head.place = name
     heads[attempt] = head
     return head
   end
 
-  -- A member without a record cannot be served: it must not block those behind it.
-  function line.discard(name, attempt)
-    take_out(name, attempt)
-  end
-
-  -- Up to `most` waiting calls of a replica leave. Returns the places they were first in, and whether none is left.
+  -- Up to `most` waiting calls of a replica leave. Returns the places they were first in, whether none is left, and
+  -- whether there were any.
   function line.forget(replica, most)
-    local standing, freed = store.all("on:" .. replica), {}
-    for i = 1, math.min(most, #standing) do
-      local head = line.head(replica .. "-" .. standing[i][1])
+    local standing, freed = store.zrange("on:" .. replica, 0, most), {}
+    for i = 1, math.min(most, #standing / 2) do
+      local head = line.head(replica .. "-" .. standing[2 * i - 1])
       if head then
-        if line.at(head.place, 0) == head.attempt then
-          freed[#freed + 1] = head.place
+        for _, name in ipairs(line.leave(head)) do
+          freed[#freed + 1] = name
         end
-        line.leave(head)
+      else
+        store.zdrop("on:" .. replica, { standing[2 * i - 1] })
       end
     end
-    return freed, #standing <= most, #standing > 0
-  end
-
-  -- Places whose time has come, earliest first.
-  function line.due(most)
-    local out = {}
-    if this.waiting > 0 then
-      local flat = store.zrange("wake", 0, most - 1)
-      for i = 1, #flat, 2 do
-        if flat[i + 1] <= this.now then
-          out[#out + 1] = flat[i]
-        end
-      end
-    end
-    return out
+    return freed, #standing / 2 <= most, #standing > 0
   end
 
   -- Pools that draw on a bucket. One nobody waits for any more is dropped from the index.
   function line.pools(id)
     local flat, out = store.zrange("pools:" .. id, 0, -1), {}
     for i = 1, #flat, 2 do
-      if line.at("p:" .. flat[i], 0) then
+      if not place.is_empty("p:" .. flat[i]) then
         out[#out + 1] = "p:" .. flat[i]
       else
         unindexed[flat[i]] = unindexed[flat[i]] or {}
@@ -262,91 +308,57 @@ do
     return out
   end
 
-  -- Earliest wake after this tick; FAR when nothing waits for a time.
-  function line.next_wake()
-    local flat = store.zrange("wake", 0, 0)
-    return flat[2] or FAR
-  end
-
-  local function save_places()
-    for _, place in ipairs(changed_places) do
-      local key, gone, added = "park:" .. place.name, {}, {}
-      for attempt in pairs(place.gone) do
-        gone[#gone + 1] = attempt
-      end
-      for _, pair in ipairs(place.added) do
-        added[#added + 1], added[#added + 2] = pair[1], pair[2]
-      end
-      if #gone > 0 then
-        store.zdrop(key, gone)
-      end
-      if #added > 0 then
-        store.zput(key, added)
-        store.expire(key, LIFE)
-      end
-    end
-    local never = {}
-    for name, at in pairs(wakes) do
-      if at == FAR then
-        never[#never + 1] = name
-      else
-        store.zput("wake", { name, at })
-        store.expire("wake", LIFE)
-      end
-    end
-    if #never > 0 then
-      store.zdrop("wake", never)
-    end
-  end
-
-  -- Collects what to write for each replica's calls, so that each hash is written once.
+  -- Collects what to write for each replica's calls, so that each key is written once.
   local function per_replica(list, add)
     local of, names = {}, {}
     for _, head in ipairs(list) do
       if not of[head.owner] then
-        of[head.owner] = {}
+        of[head.owner] = { {}, {} }
         names[#names + 1] = head.owner
       end
-      add(of[head.owner], head, string.sub(head.attempt, 18))
+      add(of[head.owner][1], of[head.owner][2], head, string.sub(head.attempt, 18))
     end
     return of, names
   end
 
   local function save_heads()
     -- First what left: a resync drops a call and registers it again under its number in one tick.
-    local fields, owners = per_replica(left, function(out, _, field)
+    local gone, owners = per_replica(left, function(out, _, _, field)
       out[#out + 1] = field
     end)
     for _, owner in ipairs(owners) do
-      store.drop("d:" .. owner, fields[owner])
-      store.drop("on:" .. owner, fields[owner])
+      store.drop("d:" .. owner, gone[owner][1])
+      store.zdrop("on:" .. owner, gone[owner][1])
     end
-    local records
-    records, owners = per_replica(registered, function(out, head, field)
+    local new
+    new, owners = per_replica(registered, function(records, numbers, head, field)
       if not head.gone then
-        out[#out + 1], out[#out + 2] = field, call.record(head)
-        stands[head.attempt] = head
+        records[#records + 1], records[#records + 2] = field, call.record(head)
+        numbers[#numbers + 1], numbers[#numbers + 2] = field, head.n
       end
     end)
     for _, owner in ipairs(owners) do
-      if #records[owner] > 0 then
-        store.put("d:" .. owner, records[owner])
+      if #new[owner][1] > 0 then
+        store.put("d:" .. owner, new[owner][1])
         store.expire("d:" .. owner, LIFE)
+        store.zput("on:" .. owner, new[owner][2])
+        store.expire("on:" .. owner, LIFE)
       end
     end
-    local standing = {}
-    for _, head in pairs(stands) do
-      if not head.gone then
-        standing[#standing + 1] = head
+  end
+
+  local function save_flows()
+    for _, flow in ipairs(changed_flows) do
+      local key = "f:" .. flow.id
+      if flow.size == 0 then
+        store.delete(key)
+      else
+        store.put(key, {
+          "s", flow.start, "m", flow.entry, "p", flow.place, "n", flow.size, "o", flow.owed, "x", flow.moves, "b",
+          table.concat(flow.bars, " "),
+        })
+        store.expire(key, LIFE)
       end
-    end
-    local on
-    on, owners = per_replica(standing, function(out, head, field)
-      out[#out + 1], out[#out + 2] = field, head.place
-    end)
-    for _, owner in ipairs(owners) do
-      store.put("on:" .. owner, on[owner])
-      store.expire("on:" .. owner, LIFE)
     end
   end
 
@@ -372,8 +384,8 @@ do
   end
 
   function line.save()
-    save_places()
     save_heads()
+    save_flows()
     save_index()
   end
 end

@@ -107,7 +107,7 @@ do
       at = this.now
     end
     for i, limit in ipairs(candidate.limits) do
-      local ahead = behind and bucket.queued(limit) or 0
+      local ahead = behind and line.ahead(behind, limit, true) or 0
       local t = bucket.earliest(limit, costs[candidate.from + i], ahead)
       if t > at then
         at, binds = t, candidate.from + i
@@ -116,6 +116,7 @@ do
     return at, binds
   end
 
+  -- `behind`: the call that waits for it, behind others; nil: the next to go.
   -- The candidate that will fit earliest: index, time, what binds. nil where all are left out.
   function pool.earliest(frame, costs, without, behind)
     local best, best_at, best_binds
@@ -156,40 +157,71 @@ do
     end
   end
 
-  -- The candidates held by the calls that wait for the pool, by their place in its line.
+  -- What calls that wait for the pool hold, in their order: {index, class, tag, enqueued, attempt}.
   function pool.held(id)
     local of = held[id]
     if not of then
       of = {}
-      local v = store.numbers("pool:" .. id, { "n", "1", "2", "3", "4", "5", "6", "7", "8" })
-      for i = 1, math.min(v[1] or 0, 8) do
-        of[i] = v[i + 1] or nil
+      local v = store.texts("pool:" .. id, { "n", "1", "2", "3", "4", "5", "6", "7", "8" })
+      for i = 1, math.min(tonumber(v[1] or 0), 8) do
+        local index, class, tag, enqueued, attempt =
+          string.match(v[i + 1] or "", "^(%d+) (%S+) (%d+) (%d+) (%S+)$")
+        if index then
+          of[#of + 1] = {
+            index = tonumber(index), class = class, tag = tonumber(tag), enqueued = tonumber(enqueued),
+            attempt = attempt,
+          }
+        end
       end
       held[id] = of
     end
     return of
   end
 
-  -- The call at `place` (from 1) holds `index`; what stood behind it is decided anew.
-  function pool.hold(id, place, index)
+  -- The call at `at` (from 1) of the pool's line holds `index`; what stood behind it is decided anew.
+  function pool.hold(id, at, index, one)
     local of = pool.held(id)
-    for i = #of, place, -1 do
+    for i = #of, at, -1 do
       of[i] = nil
     end
-    if #of == place - 1 and place <= 8 then
-      of[place] = index
+    if #of == at - 1 and at <= 8 then
+      of[at] = { index = index, class = one.class, tag = one.tag, enqueued = one.enqueued, attempt = one.attempt }
     end
     dirty_held[id] = true
   end
 
-  -- The set of candidates that the first `places` calls of the pool's line hold.
-  function pool.taken_before(frame, places)
+  -- No more than the first `count` hold anything.
+  function pool.trim(id, count)
+    local of = pool.held(id)
+    for i = #of, count + 1, -1 do
+      of[i] = nil
+      dirty_held[id] = true
+    end
+  end
+
+  local function take(out, frame, index)
+    for i = 1, #frame.candidates do
+      if frame.candidates[index] and call.share_bucket(frame, index, i) then
+        out[i] = true
+      end
+    end
+  end
+
+  -- The set of candidates that the first `count` holders hold.
+  function pool.taken(frame, count)
     local out, of = {}, pool.held(frame.pool)
-    for place = 1, math.min(places, #of) do
-      for i = 1, #frame.candidates do
-        if frame.candidates[of[place]] and call.share_bucket(frame, of[place], i) then
-          out[i] = true
-        end
+    for i = 1, math.min(count, #of) do
+      take(out, frame, of[i].index)
+    end
+    return out
+  end
+
+  -- The set that those hold who go before `one`.
+  function pool.taken_before(frame, one)
+    local out, of = {}, pool.held(frame.pool)
+    for i = 1, #of do
+      if fair.before("p:" .. frame.pool, of[i], one) then
+        take(out, frame, of[i].index)
       end
     end
     return out
@@ -214,7 +246,11 @@ do
     for id in pairs(dirty_held) do
       local of, fields = held[id], { "n", #held[id] }
       for i = 1, #of do
-        fields[#fields + 1], fields[#fields + 2] = order.text(i), of[i]
+        local h = of[i]
+        fields[#fields + 1] = order.text(i)
+        fields[#fields + 1] = table.concat({
+          order.text(h.index), h.class, order.text(h.tag), order.text(h.enqueued), h.attempt,
+        }, " ")
       end
       store.put("pool:" .. id, fields)
       store.expire("pool:" .. id, LIFE)

@@ -3,9 +3,10 @@
 --
 -- Arguments: replica, incarnation, seq, share (per mille), epoch (0: none known), then operations, each a letter and
 -- its fields:
---   A n age wait flags most_waiting frame costs..   arrive (flags: 1 keeps its place, 2 observe)
+--   A n age wait flags most_waiting flow priority share frame costs..   arrive (flags: 1 keeps its place, 2 observe)
 --   C n                                             cancel
 --   S bucket w L slice delta                        settle a window's slice by delta
+--   F class flow delta                              correct what a flow has had, by delta of its share
 --   B scope ms                                      rest a scope
 --   G bucket value                                  the replica's calls in flight, absolute
 --   K n                                             a pushed grant was received
@@ -33,7 +34,7 @@ do
     local places, finished, had = line.forget(replica, MOST_FORGOTTEN)
     for _, name in ipairs(places) do
       dispatch.wake(name)
-      line.wake_by(name, this.now)
+      place.wake_by(name, this.now)
     end
     if not finished then
       return false, true
@@ -69,29 +70,37 @@ do
   local function cancel(n)
     local head = line.head(call.attempt(this.replica, n))
     if head then
-      if line.at(head.place, 0) == head.attempt or string.sub(head.place, 1, 2) == "p:" then
-        dispatch.wake(head.place)
+      local name = "p:" .. head.frame.pool
+      for _, stood in ipairs(line.leave(head)) do
+        dispatch.wake(stood)
       end
-      line.leave(head)
+      -- a call behind its flow's head may have held a key
+      if #head.frame.candidates > 1 then
+        dispatch.wake(name)
+      end
     end
   end
 
   local function arrival(argv, at)
     local n, flags = tonumber(argv[at + 1]), tonumber(argv[at + 4])
-    local frame = call.frame(argv[at + 6])
+    local frame = call.frame(argv[at + 9])
     local head = {
       n = n, owner = this.replica, attempt = call.attempt(this.replica, n), frame = frame, costs = {},
-      enqueued = this.now - tonumber(argv[at + 2]), deadline = this.now + tonumber(argv[at + 3]),
+      enqueued = math.max(0, this.now - tonumber(argv[at + 2])), deadline = this.now + tonumber(argv[at + 3]),
       keeps_place = flags % 2 == 1, observed = flags >= 2, most_waiting = tonumber(argv[at + 5]),
+      flow = argv[at + 6], priority = tonumber(argv[at + 7]), share = tonumber(argv[at + 8]), class = frame.class,
     }
     for i = 1, frame.costs do
-      head.costs[i] = tonumber(argv[at + 6 + i])
+      head.costs[i] = tonumber(argv[at + 9 + i])
     end
-    return head, at + 7 + frame.costs
+    return head, at + 10 + frame.costs
   end
 
-  -- By (enqueue time, attempt). All are this replica's, so their attempts differ in the number alone.
+  -- By (priority, enqueue time, attempt). All are this replica's, so their attempts differ in the number alone.
   local function earlier(a, b)
+    if a.priority ~= b.priority then
+      return a.priority > b.priority
+    end
     if a.enqueued ~= b.enqueued then
       return a.enqueued < b.enqueued
     end
@@ -126,6 +135,11 @@ do
       elseif op == "C" then
         cancel(tonumber(argv[at + 1]))
         at = at + 2
+      elseif op == "F" then
+        if this.waiting > 0 then
+          line.correct(argv[at + 2], argv[at + 1], tonumber(argv[at + 3]))
+        end
+        at = at + 4
       elseif op == "B" then
         pool.block(argv[at + 1], tonumber(argv[at + 2]))
         at = at + 3
@@ -227,7 +241,7 @@ do
   local function reply(meta, cut)
     local next_in, rank = -1, 0
     if this.waiting > 0 then
-      local at = cut and this.now or line.next_wake()
+      local at = cut and this.now or place.next_wake()
       next_in = at < order.FAR and math.max(0, at - this.now) or -1
       rank = store.zrank("hb", this.replica) or 0
     end
@@ -235,7 +249,7 @@ do
       text(DONE), text(meta.epoch), text(next_in), text(rank), text(store.zcount("hb", this.now - SLOT_TTL)),
       text(this.waiting),
     }
-    local answers = dispatch.answers()
+    local answers = answer.all()
     local said = {}
     for i = 1, #answers do
       local number = answers[i]
@@ -255,8 +269,13 @@ do
     this.replica, this.share = argv[1], tonumber(argv[4])
     bucket.begin()
     pool.begin()
+    ranked.begin()
+    fair.begin()
+    place.begin()
+    rivals.begin()
     line.begin()
     dispatch.begin()
+    answer.begin()
     seen = {}
   end
 
@@ -264,7 +283,11 @@ do
     bucket.save()
     pool.save()
     line.save()
-    dispatch.save()
+    place.save()
+    rivals.save()
+    fair.save()
+    ranked.save()
+    answer.save()
     local acknowledged = {}
     for field in pairs(seen) do
       acknowledged[#acknowledged + 1] = field
@@ -300,9 +323,9 @@ do
     local cut = dispatch.run(operations(argv, 6))
     save()
     store.zput("hb", { this.replica, this.now })
-    local answer = reply(meta, cut)
+    local said = reply(meta, cut)
     write_meta(meta)
-    write_replica(rep, incarnation, seq, answer)
-    return answer
+    write_replica(rep, incarnation, seq, said)
+    return said
   end
 end

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from ..policy import Limit
 from ..verdict import Charge, Grant, Plan, Refuse, Taken
+from .standing import SHARE, Standing, share, standing
 
 DONE, RESYNC, STALE = 0, 1, 2
 
@@ -30,7 +31,7 @@ _MOST_REMEMBERED = 8192
 _words: dict[str, str] = {}
 _limits: dict[int, tuple[Limit, str]] = {}
 _pools: dict[tuple[object, ...], str] = {}
-_frames: WeakKeyDictionary[object, bytes] = WeakKeyDictionary()
+_frames: WeakKeyDictionary[object, tuple[bytes, Standing]] = WeakKeyDictionary()
 
 
 def word(text: str) -> str:
@@ -92,6 +93,9 @@ class Arrival:
     costs: tuple[int, ...]
     flags: int
     most_waiting: int
+    priority: int
+    share: int
+    standing: Standing
 
 
 def arrival(plan: Plan, *, keeps_place: bool = False) -> Arrival:
@@ -99,22 +103,28 @@ def arrival(plan: Plan, *, keeps_place: bool = False) -> Arrival:
 
     Raises ValueError for a cost or amount the gate cannot count.
     """
-    frame = _frames.get(plan.outline) if plan.outline is not None else None
-    if frame is None:
-        frame = _frame(plan)
+    known = _frames.get(plan.outline) if plan.outline is not None else None
+    if known is None:
+        stands = standing(plan)
+        known = (_frame(plan, stands), stands)
         if plan.outline is not None:
-            _frames[plan.outline] = frame
+            _frames[plan.outline] = known
+    frame, stands = known
     costs = [charge.cost for charge in plan.charges]
+    taken = len(costs)
     for candidate in plan.candidates:
         costs += [charge.cost for charge in candidate.charges]
     if costs and not (min(costs) >= 0 and max(costs) <= MOST):
         raise ValueError("a cost must be between 0 and 2^53-1")
     flags = (KEEPS_PLACE if keeps_place else 0) + (OBSERVE if plan.observe else 0)
-    return Arrival(frame, tuple(costs), flags, plan.max_queue)
+    if plan.candidates:
+        taken += len(plan.candidates[0].charges)
+    part = min(share(costs[:taken], stands.bases), SHARE)
+    return Arrival(frame, tuple(costs), flags, plan.max_queue, min(max(plan.priority, 0), 9), part, stands)
 
 
-def _frame(plan: Plan) -> bytes:
-    words = [_pool(plan), str(len(plan.candidates)), str(len(plan.charges))]
+def _frame(plan: Plan, stands: Standing) -> bytes:
+    words = [_pool(plan), str(len(plan.candidates)), str(len(plan.charges)), stands.line_class, str(stands.weight)]
     _limits_of(plan.charges, words)
     for candidate in plan.candidates:
         words += (word(candidate.key), word(candidate.group), str(len(candidate.blocks)), str(len(candidate.charges)))
@@ -125,7 +135,24 @@ def _frame(plan: Plan) -> bytes:
 
 def arrive(n: int, age_ms: int, wait_ms: int, what: Arrival) -> list[bytes | int]:
     """A call enters: enqueued `age_ms` ago, willing to wait `wait_ms` from now."""
-    return [b"A", n, age_ms, wait_ms, what.flags, what.most_waiting, what.frame, *what.costs]
+    stands = what.standing
+    head: list[bytes | int] = [
+        b"A",
+        n,
+        age_ms,
+        wait_ms,
+        what.flags,
+        what.most_waiting,
+        stands.flow.encode(),
+        what.priority,
+        what.share,
+    ]
+    return [*head, what.frame, *what.costs]
+
+
+def correct(stands: Standing, delta: int) -> list[bytes | int]:
+    """What a flow has had is `delta` more (or less) than it was charged at grant, in 1/SHARE."""
+    return [b"F", stands.line_class.encode(), stands.flow.encode(), max(-MOST, min(delta, MOST))]
 
 
 def settle(charge: Charge, slice_: int, delta: int) -> list[bytes | int]:

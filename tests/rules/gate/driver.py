@@ -152,13 +152,20 @@ def call(
     queue: int = 1000,
     observe: bool = False,
     service: str = "s",
+    user: str = "f",
+    tier: str = "",
+    weight: float = 1.0,
+    priority: int = 0,
 ) -> Plan:
     """A call on common limits, with one free key unless told otherwise."""
     return Plan(
         service=service,
         endpoint="e",
         model=None,
-        flow="f",
+        flow=user,
+        tier=tier,
+        weight=weight,
+        priority=priority,
         charges=charges,
         candidates=tuple(keys if keys is not None else [key("k")]),
         max_wait_ms=wait,

@@ -1,0 +1,108 @@
+-- What a tick answers: grants, refusals and holds for its own replica, and grants pushed to the others. Law: a grant
+-- charges everything it names, and moves the tags of whoever had his turn.
+local answer = {}
+do
+  local FAR = order.FAR
+  local GRANT, REFUSE, PUSHED, HELD = 1, 2, 3, 4
+  local CODES = { wait_too_long = 1, never_fits = 2, queue_full = 3, no_key = 4, store_unavailable = 5 }
+  local answers, pushed, pushed_to
+
+  function answer.begin()
+    answers, pushed, pushed_to = {}, {}, {}
+  end
+
+  function answer.refuse(head, code, position, at)
+    local wait = at and at < FAR and math.max(0, at - this.now) or -1
+    local out = { REFUSE, head.n, CODES[code], position or 0, wait }
+    for i = 1, #out do
+      answers[#answers + 1] = out[i]
+    end
+  end
+
+  -- Id and cost of each limit on calls in flight that a grant takes from.
+  local function in_flight(head, candidate)
+    local out = {}
+    local function note(limits, before)
+      for i, limit in ipairs(limits) do
+        if not limit.window then
+          out[#out + 1], out[#out + 2] = limit.id, order.text(head.costs[before + i])
+        end
+      end
+    end
+    note(head.frame.commons, 0)
+    note(candidate.limits, candidate.from)
+    return out
+  end
+
+  -- The flow has had its turn, and its class in every place where it meets another.
+  local function account(head)
+    local flow = line.flow(head.flow, head.class)
+    line.serve(head, flow.size > 0 and flow.start or head.tag)
+    for _, limit in ipairs(head.frame.commons) do
+      place.served("b:" .. limit.id, head.class, head.share, head.frame.weight)
+    end
+    place.served("p:" .. head.frame.pool, head.class, head.share, head.frame.weight)
+  end
+
+  -- Charges everything and says so: {GRANT, n, candidate, fullest, its use, how many slices, slices...}.
+  function answer.grant(head, index)
+    local candidate = head.frame.candidates[index]
+    local own = head.owner == this.replica
+    local out = own and answers or {}
+    local start, fullest, at, use = #out, -1, 0, 0
+    local from, last = start + 6, start + 6
+    local function take(limits, before)
+      for i = 1, #limits do
+        local limit = limits[i]
+        last = last + 1
+        out[last] = bucket.charge(limit, head.costs[before + i], head.owner)
+        local used, amount = bucket.used(limit), bucket.amount(limit)
+        if used / amount > fullest then
+          fullest, at, use = used / amount, last - from, used
+        end
+      end
+    end
+    out[start + 1], out[start + 2], out[start + 3] = own and GRANT or PUSHED, head.n, index
+    out[start + 4], out[start + 5], out[start + 6] = 0, 0, 0
+    take(head.frame.commons, 0)
+    take(candidate.limits, candidate.from)
+    out[start + 4], out[start + 5], out[start + 6] = at, use, last - from
+    pool.granted(head.frame, candidate)
+    if this.ranks and not head.observed then
+      account(head)
+    end
+    if own then
+      return
+    end
+    for i = 1, #out do
+      out[i] = order.text(out[i])
+    end
+    if not pushed[head.owner] then
+      pushed[head.owner] = {}
+      pushed_to[#pushed_to + 1] = head.owner
+    end
+    local list = pushed[head.owner]
+    list[#list + 1] = order.text(head.n)
+    list[#list + 1] = table.concat(out, " ") .. ";" .. table.concat(in_flight(head, candidate), " ")
+    this.pushed = this.pushed + 1
+  end
+
+  -- The arrival waits; `position` is that of the limit it waits for.
+  function answer.hold(head, position)
+    local n = #answers
+    answers[n + 1], answers[n + 2], answers[n + 3] = HELD, head.n, position
+  end
+
+  -- Flat integers of this tick's own answers.
+  function answer.all()
+    return answers
+  end
+
+  function answer.save()
+    for _, owner in ipairs(pushed_to) do
+      store.put("grant:" .. owner, pushed[owner])
+      store.expire("grant:" .. owner, 900000)
+      store.nudge(owner)
+    end
+  end
+end
