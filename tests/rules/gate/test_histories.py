@@ -162,7 +162,7 @@ LIMITS = {
 
 
 def plans() -> list[Plan]:
-    """Calls over common and key limits, pools of one, two and three keys in two groups."""
+    """Calls of three users in two tiers over common and key limits, pools of one, two and three keys in two groups."""
     r, t, c, u = LIMITS["r"], LIMITS["t"], LIMITS["c"], LIMITS["u"]
 
     def k(name: str, group: str, tokens: int) -> Any:
@@ -171,8 +171,9 @@ def plans() -> list[Plan]:
     out = []
     for tokens in (1, 30, 95):
         for wait in (0, 900, 5000):
-            out.append(call(keys=[k("k1", "g1", tokens)], wait=wait))
-            out.append(call(charge(u, 1, "u1"), keys=[k("k1", "g1", tokens), k("k2", "g2", tokens)], wait=wait))
+            out.append(call(keys=[k("k1", "g1", tokens)], wait=wait, priority=wait // 900))
+            pair = [k("k1", "g1", tokens), k("k2", "g2", tokens)]
+            out.append(call(charge(u, 1, "u1"), keys=pair, wait=wait, user=f"v{wait}", tier="gold", weight=3))
             out.append(
                 call(
                     charge(u, 1, "u2"),
@@ -180,6 +181,7 @@ def plans() -> list[Plan]:
                     keys=[k("k1", "g1", tokens), k("k3", "g1", tokens), k("k2", "g2", tokens)],
                     wait=wait,
                     queue=5,
+                    user=f"v{tokens}",
                 )
             )
     return out
