@@ -182,12 +182,12 @@ do
     if index then
       return answer.grant(head, index)
     end
-    if hold(head, where) and head.leads then
+    if hold(head, where) then
       if at then
         wake_by(where, at)
       end
       -- Who holds what is decided anew, from the first.
-      if held and where == "p:" .. head.frame.pool then
+      if held and head.leads and where == "p:" .. head.frame.pool then
         dispatch.wake(where)
       end
     end

@@ -91,6 +91,8 @@ def facts(
     costs: Mapping[str, float] | None = None,
     caller: str | None = None,
     max_wait_ms: int | None = None,
+    weight: float = 1.0,
+    priority: int = 0,
 ) -> Facts:
     """A call on these limits."""
     return Facts(
@@ -104,6 +106,8 @@ def facts(
         tier=tier,
         costs=costs if costs is not None else {"requests": 1.0},
         caller=caller,
+        weight=weight,
+        priority=priority,
         max_wait_ms=max_wait_ms,
     )
 
@@ -207,6 +211,14 @@ def test_long_names_are_not_remembered() -> None:
 def test_a_tier_has_a_line_of_its_own() -> None:
     """The same user in another tier is another flow."""
     assert planned(facts(tier="gold")).flow != planned(facts()).flow
+
+
+def test_a_plan_carries_the_tier_s_weight_and_the_call_s_priority() -> None:
+    """As the gate needs them; a tier's name goes in as a hash."""
+    made = planned(facts(tier="gold", weight=4.0, priority=7))
+    assert (made.weight, made.priority) == (4.0, 7)
+    assert made.tier not in ("", "gold")
+    assert planned(facts(tier="gold", weight=2.0)).weight == 2.0
 
 
 # keys

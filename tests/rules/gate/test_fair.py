@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from rules import gate
 from rules.gate import standing
 from rules.gate.wire import correct
 from rules.policy import Limit
 from rules.verdict import Candidate, Plan
+from tests.redis_server import RedisServer
 
 from .crowd import Crowd, jain
-from .driver import Clock, Host, Replica, TablesHost, call, cancel, charge, flying, gauge, grants, key, window
+from .driver import Clock, Host, RedisClockHost, Replica, call, cancel, charge, flying, gauge, grants, key, window
 
 RATE = window(10, ms=1000, slices=10)
 
@@ -282,16 +282,19 @@ def test_tiers_keep_their_weights_across_lanes(host: Host, clock: Clock) -> None
     assert abs(after.count("gold") - 4 * after.count("free")) <= 5
 
 
-def test_drained_flows_are_remembered_until_their_time_and_no_more_than_so_many(clock: Clock) -> None:
-    """With a cap of 5, the sixth to drain ahead of V pushes out the one with the least."""
-    source = gate.tables_script().replace("MOST_REMEMBERED = 10000", "MOST_REMEMBERED = 5")
-    host = TablesHost(source)
+def test_no_more_drained_flows_are_remembered_than_so_many(redis_of_gate: RedisServer, clock: Clock) -> None:
+    """With a cap of 5, of twelve that drain ahead of V those with the most are kept."""
+    host = RedisClockHost(redis_of_gate)
+    host._script = host._script.replace("MOST_REMEMBERED = 10000", "MOST_REMEMBERED = 5")
+    host.empty()
     a, limit = Replica(host, clock), charge(flying(100))
-    a.tick(*[a.arrival(call(limit, user=f"u{i}")) for i in range(100)])
-    for i in range(20):
-        a.arrive(call(limit, user=f"w{i}"))
+    a.arrive(call(limit, user="holder"))
+    a.tick(gauge(limit, 100), *[a.arrival(call(limit, user=f"u{i}")) for i in range(12)])
+    a.arrive(call(limit, user="stays"))
     assert len(grants(a.tick(gauge(limit, 88)))) == 12
-    assert len(grants(a.tick(gauge(limit, 0)))) == 8
+    kept = [host.client.zcard(name) for name in host.client.scan_iter() if b":fin:" in name]
+    host.close()
+    assert kept == [5]
 
 
 def plan_of_two(user: str, *limits: Limit) -> Plan:
@@ -359,3 +362,94 @@ def test_a_light_user_is_told_his_own_wait_not_the_hog_s(a: Replica) -> None:
     (refused,) = a.arrive(call(limit, user="hog", wait=0)).refused
     assert refused.wait_ms is not None
     assert refused.wait_ms > 45_000
+
+
+def test_a_newcomer_who_fits_passes_the_large_call_of_one_who_is_ahead(a: Replica) -> None:
+    """The order is by tag, not by age."""
+    limit = window(100)
+    asked = (("x", 10), ("hog", 80), ("hog", 80))
+    reply = a.tick(*[a.arrival(call(charge(limit, cost), user=user)) for user, cost in asked])
+    assert grants(reply) == [1, 2]
+    assert grants(a.arrive(call(charge(limit, 10), user="new"))) == [4]
+
+
+def test_of_equal_tags_the_older_goes_first_whatever_its_replica_is_called(
+    a: Replica, b: Replica, clock: Clock
+) -> None:
+    """A younger small call does not pass an older large one of a user who had as much."""
+    limit = window(100)
+    a.arrive(call(charge(limit, 60), user="x"))
+    clock.now += 10
+    b.arrive(call(charge(limit, 90), user="y"))
+    clock.now += 10
+    assert grants(a.arrive(call(charge(limit, 10), user="z"))) == []
+
+
+def test_a_tier_that_was_away_has_no_credit(host: Host, clock: Clock) -> None:
+    """Two tiers take turns for a while; a third that comes then takes a third, not all that it missed."""
+    crowd = Crowd(host, clock)
+    for tier in ("one", "two"):
+        crowd.want(tier, call(charge(RATE), user=tier, tier=tier, wait=500_000), 120)
+    crowd.run(11_000)
+    start = len(crowd.served)
+    crowd.want("three", call(charge(RATE), user="three", tier="three", wait=500_000), 60)
+    crowd.run(6600)
+    after = crowd.served[start:]
+    assert abs(after.count("three") - len(after) / 3) <= 2
+
+
+def test_a_settlement_of_a_flow_that_waits_no_more_counts_when_it_returns(host: Host, clock: Clock) -> None:
+    """What he had in truth is still there when he comes back."""
+    crowd = Crowd(host, clock)
+    plan = call(charge(RATE), user="back")
+    crowd.want("other", call(charge(RATE), user="other"), 100)
+    crowd.want("back", plan)
+    crowd.run(1100)
+    assert crowd.count("back") == 1
+    crowd.say(crowd.replicas[0], correct(standing.standing(plan), 2 * standing.SHARE))
+    start = len(crowd.served)
+    crowd.want("back", plan)
+    crowd.run(2000)
+    assert "back" not in crowd.served[start:]
+    crowd.run(2000)
+    assert "back" in crowd.served[start:]
+
+
+def test_small_calls_behind_a_large_one_of_their_user_use_the_keys_it_does_not_hold(a: Replica, clock: Clock) -> None:
+    """A lone user's pool is not idle because his first call is large."""
+    x, y = window(100, ms=2000, slices=10, name="x"), window(50, ms=600, slices=10, name="y")
+
+    def plan(cost: int) -> Plan:
+        return call(keys=[key("x", charge(x, cost)), key("y", charge(y, cost))])
+
+    a.arrive(call(keys=[key("x", charge(x, 95))]))
+    a.arrive(call(keys=[key("y", charge(y, 45))]))
+    assert grants(a.arrive(plan(90))) == []
+    assert grants(a.arrive(plan(10))) == []
+    clock.now += 660
+    assert [(g.n, g.candidate) for g in a.tick().granted] == [(4, 1)]
+    clock.now += 1540
+    assert [(g.n, g.candidate) for g in a.tick().granted] == [(3, 0)]
+
+
+def test_when_a_barrier_leaves_its_limits_serve_the_others_again(a: Replica) -> None:
+    """Cancelled, it lets the one behind it go at once, and no later call is kept by it."""
+    one, two = flying(1, name="one"), flying(1, name="two")
+    a.arrive(call(charge(one), user="r1"))
+    a.arrive(call(charge(two), user="r2"))
+    a.arrive(call(charge(one), charge(two), user="both"))
+    a.arrive(call(charge(one), user="r1"))
+    a.arrive(call(charge(two), user="r2"))
+    for _ in range(4):
+        a.tick(gauge(charge(one), 0))
+        a.arrive(call(charge(one), user="r1"))
+        a.tick(gauge(charge(two), 0))
+        a.arrive(call(charge(two), user="r2"))
+        if not a.tick().waiting:
+            break
+    a.tick(cancel(3))
+    a.tick(gauge(charge(one), 0), gauge(charge(two), 0))
+    for _ in range(12):
+        a.tick(gauge(charge(one), 0), gauge(charge(two), 0))
+    assert a.tick().waiting == 0
+    assert grants(a.arrive(call(charge(one), user="late")))
