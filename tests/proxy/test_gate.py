@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -399,25 +398,3 @@ async def test_a_short_stall_does_not_cost_the_store(redis_of_actor: RedisServer
         assert isinstance(await gate.acquire(plan((REQUESTS, 1), wait=20_000)), Grant)
         assert not gate.degraded
         assert gate.fallbacks == 0
-
-
-async def test_what_a_call_truly_used_counts_in_its_user_s_turns(gate: Gate) -> None:
-    """Two users take turns at one place in flight; the one whose first call used thirty times as much waits longer."""
-    # a limit of users has no part in the share, so the tokens alone count
-    alone = dataclasses.replace(FLYING, amount=1, per=("user",))
-
-    def of(user: str) -> Plan:
-        return dataclasses.replace(plan((TOKENS, 10), (alone, 1)), flow=user)
-
-    async def one(user: str) -> None:
-        grant = await granted(gate, of(user))
-        order.append(user)
-        gate.settle(grant, {"tokens": 300.0 if order.count(user) == 1 and user == "over" else 10.0})
-
-    order: list[str] = []
-    first = await granted(gate, of("first"))
-    calls = [asyncio.ensure_future(one(user)) for user in ("over", "over", "fair", "fair", "fair")]
-    await until(lambda: gate.held == 5)
-    gate.settle(first, {})
-    await asyncio.gather(*calls)
-    assert order == ["over", "fair", "fair", "fair", "over"]

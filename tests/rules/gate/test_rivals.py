@@ -1,0 +1,29 @@
+"""rules/gate/rivals.lua: how much goes before a call that comes now."""
+
+from __future__ import annotations
+
+from .driver import Replica, call, charge, window
+
+
+def test_a_light_user_is_told_his_own_wait_not_the_hog_s(a: Replica) -> None:
+    """Behind 500 calls of one user, a newcomer with no patience is told the next window, and is held if he has any."""
+    limit = charge(window(10, ms=1000, slices=10))
+    for _ in range(510):
+        a.arrive(call(limit, user="hog", queue=10_000))
+    (refused,) = a.arrive(call(limit, user="light", wait=0)).refused
+    assert refused.wait_ms == 1100
+    assert a.arrive(call(limit, user="light", wait=1100)).held
+    (refused,) = a.arrive(call(limit, user="hog", wait=0)).refused
+    assert refused.wait_ms is not None
+    assert refused.wait_ms > 45_000
+
+
+def test_the_wait_told_counts_the_weights_of_the_tiers(a: Replica) -> None:
+    """Against a backlog of a tier four times as heavy, the third waiting call of a light one is told 15 places."""
+    limit = charge(window(5, ms=1000, slices=10))
+    for _ in range(60):
+        a.arrive(call(limit, user="gold", tier="gold", weight=4, queue=10_000, wait=500_000))
+    for _ in range(2):
+        a.arrive(call(limit, user="free", tier="free", wait=500_000))
+    (refused,) = a.arrive(call(limit, user="free", tier="free", wait=0)).refused
+    assert refused.wait_ms == 1100 + 2 * 1000
