@@ -77,13 +77,18 @@ class Session:
         """Note a difference between what was charged and what is true."""
         key = (charge.bucket, charge.limit.slice_ms, slice_)
         before = self.settles.get(key)
-        self.settles[key] = (charge, delta + (before[1] if before is not None else 0))
+        if before is not None:
+            delta += before[1]
+            if charge.limit.kind == "token_bucket":
+                # how much may be given back depends on all that was charged then (limiter.md 14.2)
+                charge = Charge(charge.bucket, charge.limit, before[0].cost + charge.cost)
+        self.settles[key] = (charge, delta)
 
     def pass_excess(self, to: Session) -> None:
         """Settlements of charges that only the fallback knows: what was charged too little counts in the store now."""
-        for charge, delta in self.settles.values():
+        for (_, _, slice_), (charge, delta) in self.settles.items():
             if delta > 0:
-                to.settle(charge, -1, delta)
+                to.settle(charge, _elsewhere(charge, slice_), delta)
         self.settles = {}
 
 
@@ -345,7 +350,7 @@ class Line:
         """Remember what was charged on the fallback, to be handed to the store when it is back."""
         for taken in grant.taken:
             limit = taken.charge.limit
-            if limit.kind == "window":
+            if limit.kind != "concurrent":
                 key = (taken.charge.bucket, limit.slice_ms, taken.slice)
                 before = self._carried.get(key)
                 cost = taken.charge.cost + (before[1] if before is not None else 0)
@@ -360,12 +365,21 @@ class Line:
         """What the fallback charged and is still live counts in the store from now on."""
         for key, (charge, cost) in self._carried.items():
             if _is_live(key[2], charge, now_ms):
-                to.settle(charge, -1, cost)
+                to.settle(charge, _elsewhere(charge, key[2]), cost)
         self._carried = {}
 
 
 def _is_live(slice_: int, charge: Charge, now_ms: float) -> bool:
-    return (slice_ + 1) * charge.limit.slice_ms + charge.limit.length_ms > now_ms
+    limit = charge.limit
+    if limit.kind == "window":
+        return (slice_ + 1) * limit.slice_ms + limit.length_ms > now_ms
+    # a bucket knows its charge by its time, and a quota's period is the store's to judge (quota.lua)
+    return limit.kind == "quota" or slice_ + limit.window_ms > now_ms
+
+
+def _elsewhere(charge: Charge, slice_: int) -> int:
+    """What names a charge to another host: the period of a quota is the same everywhere, else -1, now."""
+    return slice_ if charge.limit.kind == "quota" else -1
 
 
 def _units(amount: float, scale: int) -> int | None:

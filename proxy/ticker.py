@@ -63,6 +63,7 @@ class Ticker:
         self,
         *,
         now_ms: Callable[[], float],
+        wall_ms: Callable[[], float],
         store: RedisHost | None,
         call_later: CallLater | None,
         replica: str,
@@ -70,6 +71,7 @@ class Ticker:
     ) -> None:
         """`give`: hands a grant to the call it is for."""
         self._now_ms = now_ms
+        self._wall_ms = wall_ms
         self._store = store
         self._later = call_later
         self._replica = replica
@@ -150,7 +152,7 @@ class Ticker:
         while line.has_work:
             now = self._now_ms()
             batch = line.take(now, self._share())
-            answer = self._engine.tick(line.key, math.floor(now), batch.args)
+            answer = self._engine.tick(line.key, math.floor(now), batch.args, raw_ms=math.floor(self._wall_ms()))
             self._apply(line, batch, wire.reply(answer))
 
     def _share(self) -> int:

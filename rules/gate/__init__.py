@@ -6,6 +6,8 @@ store_tables  storage over Lua tables        } between the hosts, with their ent
 this          what one tick knows
 window        N per W as a sliced sliding window
 gauge         calls in flight, a part per replica
+twin          the upstream's token bucket, mirrored
+quota         N per calendar day or month
 bucket        the buckets a tick touches: read once, written once
 call          a waiting call as it travels
 pool          which key may serve, and which rest
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-_ALGORITHM = ("this", "window", "gauge", "bucket", "call", "pool", "line", "dispatch", "tick")
+_ALGORITHM = ("this", "window", "gauge", "twin", "quota", "bucket", "call", "pool", "line", "dispatch", "tick")
 
 REDIS_FILES = ("order", "store_redis", *_ALGORITHM, "entry_redis")
 TABLES_FILES = ("order", "store_tables", *_ALGORITHM, "entry_tables")

@@ -1,2 +1,2 @@
 -- What one tick knows: read once at its start, written once at its end. Law: the only state that all files share.
-local this = { now = 0, replica = "", share = 1000, waiting = 0, grants = 0, blocked = 0, pushed = 0 }
+local this = { now = 0, raw = 0, replica = "", share = 1000, waiting = 0, grants = 0, blocked = 0, pushed = 0 }
