@@ -32,7 +32,7 @@ do
   -- As it stands now. What drains is exact over any number of looks: the fraction is carried, as long as q is the same.
   function twin.drain(b, p, q)
     p, q = rate(p, q)
-    local passed = max(0, this.now - b.t)
+    local passed = this.now - b.t
     b.t = this.now
     if b.den ~= q then
       b.rem, b.den = 0, q
@@ -69,13 +69,13 @@ do
   end
 
   -- A charge of `charged` made at `at` was really `delta` more. Less: only what the refill since then has not given
-  -- back already, or a full bucket would grow (14.2). `at` -1: nobody knows when; a credit is dropped.
+  -- back already, or a full bucket would grow (14.2). `at` -1 or ahead: nobody knows when; a credit is dropped.
   function twin.settle(b, p, q, at, charged, delta)
     local before = b.used
     if delta > 0 then
       b.used, b.changed = b.used + delta, true
-    elseif at >= 0 then
-      local age = max(0, this.now - at)
+    elseif at >= 0 and at <= this.now then
+      local age = this.now - at
       local whole = floor(age / q)
       local refilled = whole * p + ceil((age - whole * q) * p / q)
       b.used, b.changed = max(0, b.used - max(0, min(-delta, charged - refilled))), true

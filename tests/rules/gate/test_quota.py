@@ -100,6 +100,52 @@ def test_a_settlement_goes_to_the_period_charged(a: Replica, clock: Clock) -> No
     assert grants(a.arrive(call(charge(limit, 4), wait=0)))
 
 
+def test_a_credit_for_what_the_store_has_lost_makes_no_room(a: Replica, clock: Clock) -> None:
+    """Nothing is used less than not at all."""
+    limit, clock.now = quota(10), at("2026-11-24T12:00")
+    a.tick(wire.settle(charge(limit, 5), 2 * at("2026-11-25T00:00"), -5))
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+    assert not grants(a.arrive(call(charge(limit, 1), wait=0)))
+
+
+def test_a_clock_that_steps_back_over_midnight_keeps_both_days(a: Replica, clock: Clock) -> None:
+    """The wall clock may step: what the new day gave stays given, and at its edge the fuller day decides."""
+    limit, clock.now = quota(10, jitter=500), at("2026-11-25T00:00:01")
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+    clock.now = at("2026-11-24T23:59:59.600")
+    assert not grants(a.arrive(call(charge(limit, 1), wait=0)))
+    clock.now = at("2026-11-24T23:59:59")
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+
+
+def test_whoever_comes_behind_more_than_a_days_amount_is_told_a_later_day(a: Replica, clock: Clock) -> None:
+    """8 of 10 wait for tomorrow, so another 8 can go the day after."""
+    limit, clock.now = quota(10), at("2026-11-24T18:00")
+    a.arrive(call(charge(limit, 10), wait=0))
+    assert a.arrive(call(charge(limit, 8), wait=10 * HOUR)).held
+    assert refusal(a.arrive(call(charge(limit, 8), wait=0))) == ("wait_too_long", 30 * HOUR)
+    assert refusal(a.arrive(call(charge(limit, 2), wait=0))) == ("wait_too_long", 6 * HOUR)
+
+
+def test_a_replica_whose_clock_is_days_behind_only_waits(a: Replica, clock: Clock) -> None:
+    """It names no period that is now: its calls are counted in the last it names, and told to come back in a minute."""
+    limit, clock.now = quota(1), at("2026-11-24T18:00")
+    a.skew = -72 * HOUR
+    assert grants(a.arrive(call(charge(limit), wait=0)))
+    assert refusal(a.arrive(call(charge(limit), wait=0))) == ("wait_too_long", 60_000)
+
+
+def test_a_months_use_is_kept_until_it_ends(clock: Clock) -> None:
+    """Expiry throws away what is over, not what is long: swept on the 20th, the 1st's use still counts."""
+    host, limit = TablesHost(), quota(5, period="month")
+    a, clock.now = Replica(host, clock), at("2026-11-01T12:00")
+    assert grants(a.arrive(call(charge(limit, 5), wait=0)))
+    clock.now = at("2026-11-20T12:00")
+    host.engine.sweep(clock.now)
+    a.restart()
+    assert not grants(a.arrive(call(charge(limit, 1), wait=0)))
+
+
 def test_a_cost_above_the_amount_never_fits_and_costs_add_up(a: Replica, clock: Clock) -> None:
     """1,000 of 999 never; 400 goes twice."""
     limit, clock.now = quota(999), at("2026-11-24T12:00")
@@ -129,7 +175,9 @@ def test_a_fallbacks_clock_that_stands_still_keeps_the_day(clock: Clock) -> None
         args = [b"a" * 16, 1, n, 1000, 0, *wire.arrive(n, 0, 0, wire.arrival(plan, wall_ms=wall + now))]
         return wire.reply(host.engine.tick(wire.meta_key("s"), now, args, raw_ms=wall + now))
 
-    assert [len(tick(n, now).granted) for n, now in ((1, 0), (2, 999), (3, 1000), (4, 1001))] == [1, 0, 1, 0]
+    replies = [tick(n, now) for n, now in ((1, 0), (2, 999), (3, 1000), (4, 1001))]
+    assert [len(reply.granted) for reply in replies] == [1, 0, 1, 0]
+    assert refusal(replies[1])[1] == 1
 
 
 def test_a_frame_holds_until_its_period_is_long_over() -> None:

@@ -10,7 +10,7 @@ import pytest
 from rules.gate import wire
 from rules.policy import Limit
 
-from .driver import Clock, Replica, bucket, call, charge, grants, refusal
+from .driver import Clock, Replica, TablesHost, bucket, call, charge, grants, refusal
 
 
 class Upstream:
@@ -112,6 +112,38 @@ def test_a_late_credit_gives_back_no_more_than_is_safe(a: Replica, clock: Clock)
     assert serve(a, limit, 500)
 
 
+def test_a_credit_a_moment_later_is_a_unit_less(a: Replica, clock: Clock) -> None:
+    """What has refilled since is rounded up: after a millisecond nine of ten come back."""
+    limit = bucket(10, 1, 1000)
+    first = serve(a, limit, 10)
+    assert first is not None
+    clock.now += 1
+    a.tick(wire.settle(charge(limit, 10), first.slices[0], -10))
+    assert serve(a, limit, 9)
+    assert not serve(a, limit, 1)
+
+
+def test_a_charge_of_the_future_is_not_given_back(a: Replica, clock: Clock) -> None:
+    """A store that restarted with an earlier clock cannot know what has refilled since."""
+    limit = bucket(10, 1, 1000)
+    assert serve(a, limit, 10)
+    a.tick(wire.settle(charge(limit, 10), clock.now + 1, -10))
+    assert not serve(a, limit, 1)
+
+
+def test_a_bucket_is_kept_until_it_has_drained(clock: Clock) -> None:
+    """Two uses a day: swept ten hours later, one of two is still used."""
+    host, limit = TablesHost(), bucket(2, 2, 86_400_000)
+    a = Replica(host, clock)
+    assert serve(a, limit, 2)
+    clock.now += 36_000_000
+    host.engine.sweep(clock.now)
+    a.restart()
+    assert not serve(a, limit, 1)
+    clock.now += 7_200_000
+    assert serve(a, limit, 1)
+
+
 def test_a_prompt_credit_gives_everything_back(a: Replica) -> None:
     """Settled in the millisecond it was charged, what was too much is room at once."""
     limit = bucket(1000, 100, 1000)
@@ -143,12 +175,32 @@ def test_an_excess_drives_it_below_nothing_and_is_paid_off(a: Replica, clock: Cl
 
 def test_a_settlement_from_another_host_only_makes_stricter(a: Replica) -> None:
     """Slice -1: nobody knows when it was charged, so a credit is dropped and an excess counts now."""
-    limit = bucket(20, 1, 1000)
+    limit = bucket(20, 1, 1_000_000)
     assert serve(a, limit, 20)
     a.tick(wire.settle(charge(limit, 20), -1, -20))
     assert not serve(a, limit, 1)
     a.tick(wire.settle(charge(limit, 20), -1, 5))
-    assert refusal(a.arrive(call(charge(limit, 1), wait=0)))[1] == 6000
+    assert refusal(a.arrive(call(charge(limit, 1), wait=0)))[1] == 6_000_000
+
+
+def test_a_full_bucket_keeps_no_fraction(a: Replica, clock: Clock) -> None:
+    """What had drained of the next unit when it became full is gone: the first after two takes its whole second."""
+    limit = bucket(2, 1, 1000)
+    assert serve(a, limit, 1)
+    clock.now += 999
+    assert serve(a, limit, 1)
+    clock.now += 1001
+    assert serve(a, limit, 2)
+    assert refusal(a.arrive(call(charge(limit, 1), wait=0)))[1] == 1000
+
+
+def test_a_fraction_of_another_rate_is_dropped(a: Replica, clock: Clock) -> None:
+    """999 ms of one a second are no 99 units of one each 10 ms."""
+    assert serve(a, bucket(50, 1, 1000), 50)
+    clock.now += 999
+    assert not serve(a, bucket(50, 1, 1000), 1)
+    a.tick(wire.settle(charge(bucket(50, 1, 1000), 1), -1, 1))
+    assert refusal(a.arrive(call(charge(bucket(50, 1, 10), 1), wait=0)))[1] == 20
 
 
 def test_another_capacity_or_rate_takes_effect_at_once_and_rewrites_nothing(a: Replica, clock: Clock) -> None:
