@@ -6,15 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
 
 from proxy.gate import Gate
-from proxy.line import Line, Session
 from proxy.redis_host import RedisHost, StoreUnavailable
 from rules.policy import Limit
-from rules.verdict import Block, Candidate, Charge, Grant, Plan, Refuse, Taken
+from rules.verdict import Block, Candidate, Charge, Grant, Plan, Refuse
 from tests.redis_server import RedisServer, free_port, redis_server
 
 
@@ -71,17 +69,6 @@ TOKENS = Limit(
     id="t", name="tokens", kind="window", meter="tokens", amount=1000, window_ms=60_000, jitter_ms=500, slices=240
 )
 BRIEF = Limit(id="b", name="brief", kind="window", meter="requests", amount=1, window_ms=100, slices=10)
-SLOWLY = Limit(
-    id="tb",
-    name="slowly",
-    kind="token_bucket",
-    meter="tokens",
-    amount=100,
-    window_ms=100_000_000,
-    jitter_ms=500,
-    refill=(1, 1_000_000),
-)
-MONTHLY = Limit(id="q", name="monthly", kind="quota", meter="units", amount=10, period="month", timezone="UTC")
 FLYING = Limit(id="f", name="in flight", kind="concurrent", meter="concurrent", amount=2)
 
 
@@ -159,63 +146,6 @@ async def test_an_amount_that_is_none_keeps_the_estimate(gate: Gate, amount: flo
     gate.settle(grant, {"tokens": amount})
     assert isinstance(await gate.acquire(plan((TOKENS, 401), wait=0)), Refuse)
     await granted(gate, plan((TOKENS, 400), wait=0))
-
-
-@pytest.mark.parametrize(("limit", "most"), [(SLOWLY, 100), (MONTHLY, 10)])
-async def test_a_bucket_and_a_quota_are_settled_and_refunded(gate: Gate, limit: Limit, most: int) -> None:
-    """Up to all of it at once; what was truly less comes back but for what refilled meanwhile, an excess counts."""
-    first = await granted(gate, plan((limit, most)))
-    assert (await refused(gate, plan((limit, 1), wait=0))).limit is limit
-    gate.refund(first)
-    half = await granted(gate, plan((limit, most - 2), wait=0))
-    gate.settle(half, {limit.meter: most / 2})
-    last = await granted(gate, plan((limit, most // 2 - 2), wait=0))
-    gate.settle(last, {limit.meter: most})
-    assert (await refused(gate, plan((limit, 1), wait=0))).limit is limit
-
-
-def test_settlements_of_one_moment_are_one_of_all_that_was_charged() -> None:
-    """How much a bucket may give back depends on all that was charged then (limiter 14.2)."""
-    session, charge = Session(), Charge("tb:g", SLOWLY, 40)
-    for delta in (-30, -40):
-        session.settle(charge, 7, delta)
-    (settled,) = session.settles.values()
-    assert (settled[0].cost, settled[1]) == (80, -70)
-
-
-def test_what_the_fallback_charged_to_a_period_is_handed_over_with_its_period() -> None:
-    """A quota's day is the same on every host; a window's and a bucket's charges count in the store from now on."""
-    line, there = Line("s", b"a" * 16, Session()), Session()
-    taken = (
-        Taken(Charge("q:g", MONTHLY, 4), 2_000_000),
-        Taken(Charge("tb:g", SLOWLY, 5), 90_000),
-        Taken(Charge("r:g", REQUESTS, 1), 900),
-        Taken(Charge("f:g", FLYING, 1), 0),
-    )
-    grant = Grant(service="s", attempt="a", key="k", group="g", taken=taken, waited_ms=0)
-    line.carry(grant)
-    line.hand_over(there, 100_000.0)
-    assert {key[0]: (key[2], delta) for key, (_, delta) in there.settles.items()} == {
-        "q:g": (2_000_000, 4),
-        "tb:g": (-1, 5),
-        "r:g": (-1, 1),
-    }
-    here = Session()
-    here.settle(taken[0].charge, 2_000_000, 3)
-    here.settle(taken[1].charge, 90_000, 2)
-    here.pass_excess(other := Session())
-    assert {key[0]: key[2] for key in other.settles} == {"q:g": 2_000_000, "tb:g": -1}
-
-
-async def test_an_embedded_quota_follows_the_wall_clock() -> None:
-    """Its own clock stands still; when the day that the wall clock tells is over, the amount is free again."""
-    day = replace(MONTHLY, period="day")
-    wall = [86_400_000.0 * 700 - 1]
-    async with running(Gate(now_ms=lambda: 5.0, wall_ms=lambda: wall[0])) as gate:
-        await granted(gate, plan((day, 10), wait=0))
-        assert (await refused(gate, plan((day, 1), wait=0))).retry_after_ms == 1
-        wall[0] += 1
-        await granted(gate, plan((day, 10), wait=0))
 
 
 async def test_a_refund_takes_everything_back(gate: Gate) -> None:

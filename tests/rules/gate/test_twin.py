@@ -189,7 +189,7 @@ def test_a_full_bucket_keeps_no_fraction(a: Replica, clock: Clock) -> None:
     assert serve(a, limit, 1)
     clock.now += 999
     assert serve(a, limit, 1)
-    clock.now += 1001
+    clock.now += 1500
     assert serve(a, limit, 2)
     assert refusal(a.arrive(call(charge(limit, 1), wait=0)))[1] == 1000
 
