@@ -15,6 +15,7 @@ outgoing      the head a call leaves with;  credentials: found, taken out, writt
 refusal       what the gate's refusals say;  redaction: a key that an upstream echoes is hidden
 gate          acquire, settle, refund, rest: the gate as the others see it
 ticker        when a tick is sent, and to which host: group commit, timers, heartbeat, failover
+session       what the gate's host knows of a line, and what it has yet to be told
 line          one service's calls in this process: who waits, what is in flight, what the next tick must say
 redis_host    runs the gate's script on Redis; the only importer of redis
 upstream      sends a call once, hands back the answer as it comes;  faults: what can go wrong on the way

@@ -9,20 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 from rules.gate import wire
 from rules.gate.standing import Standing
 from rules.verdict import Block, Grant, Plan, Refuse
 
-from .line import Line, Session, Waiting
+from .line import Line, Waiting
 from .redis_host import RedisHost, StoreUnavailable
+from .session import Session
 from .ticker import CallLater, Ticker
 
 _log = logging.getLogger("headgate.gate")
 
 CLOSE_TIMEOUT = 1.0
 """Seconds for the last words with the store."""
+
+
+def wall_ms() -> float:
+    """The wall clock as calendar quotas read it (wire.ORIGIN_MS); it may step."""
+    return time.time() * 1000 - wire.ORIGIN_MS
 
 
 class Gate:
@@ -36,17 +43,22 @@ class Gate:
         fallback: bool = False,
         call_later: CallLater | None = None,
         replica: str | None = None,
+        wall_ms: Callable[[], float] = wall_ms,
     ) -> None:
-        """`now_ms`: a clock that never steps back. `store`: None for the embedded gate.
+        """`now_ms`: a clock that never steps back. `wall_ms`: the wall clock, from wire.ORIGIN_MS. `store`: None for
+        the embedded gate.
 
         `fallback`: start on the embedded gate when the store cannot be reached. `replica`: 16 hexadecimal digits,
         new for each start (limiter.md Q25).
         """
         self._now_ms = now_ms
+        self._wall_ms = wall_ms
         self._store = store
         self._fallback = fallback
         self.replica = replica or secrets.token_hex(8)
-        self._ticker = Ticker(now_ms=now_ms, store=store, call_later=call_later, replica=self.replica, give=self._give)
+        self._ticker = Ticker(
+            now_ms=now_ms, wall_ms=wall_ms, store=store, call_later=call_later, replica=self.replica, give=self._give
+        )
         self._open: dict[str, tuple[Line, Session, Standing]] = {}
         self._count = 0
         self._draining = False
@@ -114,7 +126,7 @@ class Gate:
         waiting = Waiting(
             n=self._count,
             plan=plan,
-            arrival=wire.arrival(plan, keeps_place=keeps),
+            arrival=wire.arrival(plan, keeps_place=keeps, wall_ms=self._wall_ms()),
             enqueued_ms=enqueued_ms if keeps and enqueued_ms is not None else now,
             deadline_ms=now + plan.max_wait_ms,
             since_ms=now,

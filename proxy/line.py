@@ -10,11 +10,13 @@ import asyncio
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rules.gate import wire
 from rules.gate.standing import Standing, share
 from rules.verdict import Block, Charge, Grant, Plan, Refuse
+
+from .session import Session, elsewhere
 
 MOST_OPS = 500
 """Operations in one tick (limiter.md 5: 10,000 clients may leave at once; the rest goes into the next tick)."""
@@ -57,44 +59,6 @@ class Waiting:
             self.timer = None
         if self.future is not None and not self.future.done():
             self.future.set_result(verdict)
-
-
-@dataclass(eq=False, slots=True)
-class Session:
-    """What one host knows of this line: ticks are numbered within an incarnation (limiter.md 7, guard)."""
-
-    incarnation: int = 0
-    seq: int = 0
-    epoch: int = 0
-    settles: dict[tuple[str, int, int], tuple[Charge, int]] = field(default_factory=dict)
-    """(bucket, slice length, slice) -> charge, sum of differences."""
-    corrections: dict[str, tuple[Standing, int]] = field(default_factory=dict)
-    """Flow -> where it stands, by how much more it had than was charged. One that is lost is not said again."""
-
-    def restart(self) -> None:
-        """The next tick states everything anew."""
-        self.incarnation += 1
-        self.seq = 0
-        self.epoch = 0
-        self.corrections = {}
-
-    def settle(self, charge: Charge, slice_: int, delta: int) -> None:
-        """Note a difference between what was charged and what is true."""
-        key = (charge.bucket, charge.limit.slice_ms, slice_)
-        before = self.settles.get(key)
-        self.settles[key] = (charge, delta + (before[1] if before is not None else 0))
-
-    def correct(self, stands: Standing, delta: int) -> None:
-        """Note that a flow has had more, or less, than its grant was charged."""
-        before = self.corrections.get(stands.flow)
-        self.corrections[stands.flow] = (stands, delta + (before[1] if before is not None else 0))
-
-    def pass_excess(self, to: Session) -> None:
-        """Settlements of charges that only the fallback knows: what was charged too little counts in the store now."""
-        for charge, delta in self.settles.values():
-            if delta > 0:
-                to.settle(charge, -1, delta)
-        self.settles = {}
 
 
 @dataclass(eq=False, slots=True)
@@ -366,7 +330,7 @@ class Line:
         """Remember what was charged on the fallback, to be handed to the store when it is back."""
         for taken in grant.taken:
             limit = taken.charge.limit
-            if limit.kind == "window":
+            if limit.kind != "concurrent":
                 key = (taken.charge.bucket, limit.slice_ms, taken.slice)
                 before = self._carried.get(key)
                 cost = taken.charge.cost + (before[1] if before is not None else 0)
@@ -381,12 +345,16 @@ class Line:
         """What the fallback charged and is still live counts in the store from now on."""
         for key, (charge, cost) in self._carried.items():
             if _is_live(key[2], charge, now_ms):
-                to.settle(charge, -1, cost)
+                to.settle(charge, elsewhere(charge, key[2]), cost)
         self._carried = {}
 
 
 def _is_live(slice_: int, charge: Charge, now_ms: float) -> bool:
-    return (slice_ + 1) * charge.limit.slice_ms + charge.limit.length_ms > now_ms
+    limit = charge.limit
+    if limit.kind == "window":
+        return (slice_ + 1) * limit.slice_ms + limit.length_ms > now_ms
+    # a bucket knows its charge by its time, and a quota's period is the store's to judge (quota.lua)
+    return limit.kind == "quota" or slice_ + limit.window_ms > now_ms
 
 
 def _share_of(grant: Grant, stands: Standing) -> int:

@@ -17,8 +17,9 @@ from typing import Any, Protocol
 from rules.gate import wire
 from rules.gate.engine import Engine
 
-from .line import Batch, Line, Session, Waiting
+from .line import Batch, Line, Waiting
 from .redis_host import RedisHost, StoreUnavailable
+from .session import Session
 from .tasks import spawn
 
 _log = logging.getLogger("headgate.gate")
@@ -63,6 +64,7 @@ class Ticker:
         self,
         *,
         now_ms: Callable[[], float],
+        wall_ms: Callable[[], float],
         store: RedisHost | None,
         call_later: CallLater | None,
         replica: str,
@@ -70,6 +72,7 @@ class Ticker:
     ) -> None:
         """`give`: hands a grant to the call it is for."""
         self._now_ms = now_ms
+        self._wall_ms = wall_ms
         self._store = store
         self._later = call_later
         self._replica = replica
@@ -150,7 +153,7 @@ class Ticker:
         while line.has_work:
             now = self._now_ms()
             batch = line.take(now, self._share())
-            answer = self._engine.tick(line.key, math.floor(now), batch.args)
+            answer = self._engine.tick(line.key, math.floor(now), batch.args, raw_ms=math.floor(self._wall_ms()))
             self._apply(line, batch, wire.reply(answer))
 
     def _share(self) -> int:

@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from . import spellings
+from .periods import zone_name
 from .policy import METERS, BodyFormat, ErrorShape, Mode, Settle
 
 MAX_AMOUNT = 2**53  # the gate's Lua counts in doubles (limiter 4.3)
@@ -40,13 +41,17 @@ def _read_by(reader: Callable[[str], Any]) -> Callable[[object], Any]:
     return read
 
 
-def _window(value: object) -> int:
+def _window(value: object) -> object:
+    if value in ("day", "month"):
+        return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not 0 < value <= 31_536_000:
             raise PydanticCustomError("spelling", "must be between 1ms and a year")
         return max(1, round(value * 1000))
     if not isinstance(value, str):
-        raise PydanticCustomError("spelling", "must be a number of seconds, or a duration such as 500ms, 60s, 5m or 1h")
+        raise PydanticCustomError(
+            "spelling", "must be a number of seconds, a duration such as 500ms, 60s, 5m or 1h, day or month"
+        )
     read: int = _read_by(spellings.duration)(value)
     if read < 1:
         raise PydanticCustomError("spelling", "must be between 1ms and a year")
@@ -63,9 +68,11 @@ _TEXT_SCHEMA: dict[str, Any] = {"type": "string"}
 
 Duration = Annotated[int, BeforeValidator(_read_by(spellings.duration)), WithJsonSchema(_DURATION_SCHEMA)]
 Window = Annotated[
-    int,
+    int | Literal["day", "month"],
     BeforeValidator(_window),
-    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _DURATION_SCHEMA]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _DURATION_SCHEMA, {"enum": ["day", "month"]}]}
+    ),
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Words = Annotated[list[Text], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)]
@@ -95,7 +102,8 @@ def _exactly_one(form: Form, names: tuple[str, ...]) -> None:
 
 
 class LimitForm(Form):
-    """An amount of one meter per window, calls in flight (`concurrent`), or a bucket (`capacity`, `refillRate`)."""
+    """An amount of one meter per window or calendar period, calls in flight (`concurrent`), or a bucket that refills
+    (`capacity`, `refillRate`)."""
 
     requests: Amount | None = None
     tokens: Amount | None = None
@@ -112,6 +120,11 @@ class LimitForm(Form):
     meter: Meter | None = None
     """What `capacity` is an amount of; `requests` unless said otherwise."""
     window: Window | None = None
+    """Seconds or a duration: any such span of time. `day`, `month`: of the calendar, from midnight to midnight."""
+    timezone: Annotated[str, AfterValidator(_read_by(zone_name))] | None = None
+    """Whose midnight; UTC unless given."""
+    quantum: Annotated[int, Field(ge=2, le=86_400)] | None = None
+    """The provider enforces amount/quantum per window/quantum as well."""
     per: Annotated[list[Scope], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)] = ["group"]
     models: Words | None = None
     """Shell-style patterns of model names; `!pattern` excludes; `others`: those no other limit of this meter names."""
@@ -136,7 +149,14 @@ class LimitForm(Form):
             if "window" in given or "burst" in given:
                 raise PydanticCustomError("pair", "concurrent counts calls in flight: it has no window and no burst")
         elif self.window is None:
-            raise PydanticCustomError("pair", "needs a window (seconds, or a duration such as 60s)")
+            raise PydanticCustomError("pair", "needs a window (seconds, a duration such as 60s, day or month)")
+        calendar = isinstance(self.window, str)
+        if self.timezone is not None and not calendar:
+            raise PydanticCustomError("pair", "timezone belongs to window: day or month")
+        if calendar and self.burst is not None:
+            raise PydanticCustomError("pair", "a calendar quota has no burst: all of it may be used at once")
+        if self.quantum is not None and (calendar or self.window is None):
+            raise PydanticCustomError("pair", "quantum belongs to a window in seconds")
         return self
 
 

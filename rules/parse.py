@@ -147,10 +147,16 @@ def _add_section(layers: Layers, section: Section) -> None:
 
 
 def _newer(one: Written) -> str:
-    meter, amount, window_ms = one.reading()
+    meter, amount = one.reading()
+    window = one.form.window
     if meter == "concurrent":
         return f"{{concurrent: {amount:.15g}}}"
-    return f"{{{meter}: {amount:.15g}, window: {window_ms / 1000:.15g}}}"
+    if one.form.capacity is not None:
+        return f"{{capacity: {amount:.15g}, refillRate: {float(one.rate()):.15g}, meter: {meter}}}"
+    if isinstance(window, str):
+        return f"{{{meter}: {amount:.15g}, window: {window}, timezone: {one.form.timezone or 'UTC'}}}"
+    assert window is not None
+    return f"{{{meter}: {amount:.15g}, window: {window / 1000:.15g}}}"
 
 
 def _check_names(services: Mapping[str, Service], ground: Ground) -> None:

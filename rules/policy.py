@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from .periods import Period
+
 METERS = ("requests", "tokens", "input_tokens", "output_tokens", "audio_seconds", "images", "units", "usd")
 SCOPES = ("key", "group", "model", "user", "client", "endpoint")
 
 # What `headgate env` writes into an SDK's key variable, so that the SDK starts: never the key of a pool.
 PLACEHOLDER = "headgate"
 
-Kind = Literal["window", "concurrent"]
+Kind = Literal["window", "concurrent", "token_bucket", "quota"]
 Mode = Literal["enforce", "observe", "off"]
 BodyFormat = Literal["none", "chat_completions", "responses", "completions", "embeddings", "messages"]
 Settle = Literal["exact", "up"]
@@ -27,7 +29,8 @@ ErrorShape = Literal["openai", "anthropic", "google", "plain"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """An amount of a meter per window, or in flight, for each value of its scope."""
+    """An amount of a meter per window or calendar period, in a bucket that refills, or in flight, for each value of its
+    scope."""
 
     id: str
     """Stable while kind, meter, window and scope stay the same, so that a changed amount keeps its bucket."""
@@ -37,13 +40,19 @@ class Limit:
     meter: str
     """One of METERS; `concurrent` for calls in flight."""
     amount: int
-    """In 1/scale units of the meter."""
+    """In 1/scale units of the meter. Of a token bucket: B = C - rate x J, what may leave at once (limiter 14)."""
     scale: int = 1
     window_ms: int = 0
+    """W; of a token bucket the time it takes to refill, of a calendar quota 0."""
     jitter_ms: int = 0
     """J: spread between our grant and the upstream's count (limiter 14)."""
     slices: int = 1
     """k: how many steps the window is cut into (limiter 4.1)."""
+    refill: tuple[int, int] = (0, 1)
+    """Of a token bucket: so many 1/scale units in so many milliseconds, a reduced fraction (Q19)."""
+    period: Period | None = None
+    timezone: str = "UTC"
+    """Of a calendar quota: when it begins anew."""
     per: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     """Shell-style patterns of model names this limit is for; empty: all. Patterns that begin with `!` exclude: when all

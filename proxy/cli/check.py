@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from rules.policy import Kind, Limit
+
+_NOUNS: dict[Kind, str] = {
+    "window": "window",
+    "token_bucket": "token bucket",
+    "quota": "calendar quota",
+    "concurrent": "concurrency cap",
+}
 
 
 @click.command()
@@ -36,12 +49,18 @@ def command(file: Path | None) -> None:
     click.echo(f"{path or 'no configuration file: the catalogue alone'}: ok, version {policy.version}")
     wide = max(len(name) for name in policy.services)
     for service in policy.services.values():
-        limits = {limit.id for limit in service.limits}.union(
-            limit.id for endpoint in service.endpoints for limit in endpoint.limits
-        )
+        limits = {limit.id: limit for limit in service.limits}
+        limits |= {limit.id: limit for endpoint in service.endpoints for limit in endpoint.limits}
         groups = {key.group for key in service.keys}
         pool = f"{_counted(len(service.keys), 'key')} in {_counted(len(groups), 'group')}" if groups else "caller's key"
-        click.echo(f"  {service.name:{wide}}  {service.mode}, {_counted(len(limits), 'limit')}, {pool}")
+        click.echo(f"  {service.name:{wide}}  {service.mode}, {_kinds(limits.values())}, {pool}")
+
+
+def _kinds(limits: Collection[Limit]) -> str:
+    """How many limits, and of which kinds where not all are windows: `3 limits (1 window, 2 quotas)`."""
+    kinds = Counter(limit.kind for limit in limits)
+    told = ", ".join(_counted(kinds[kind], noun) for kind, noun in _NOUNS.items() if kinds[kind])
+    return _counted(len(limits), "limit") + (f" ({told})" if len(limits) > kinds["window"] else "")
 
 
 def _counted(number: int, noun: str) -> str:

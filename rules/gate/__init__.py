@@ -6,6 +6,8 @@ store_tables  storage over Lua tables        } between the hosts, with their ent
 this          what one tick knows
 window        N per W as a sliced sliding window
 gauge         calls in flight, a part per replica
+twin          the upstream's token bucket, mirrored
+quota         N per calendar day or month
 bucket        the buckets a tick touches: read once, written once
 call          a waiting call as it travels
 ranked        sorted sets as they stand within a tick
@@ -31,6 +33,8 @@ _ALGORITHM = (
     "this",
     "window",
     "gauge",
+    "twin",
+    "quota",
     "bucket",
     "call",
     "ranked",

@@ -24,7 +24,7 @@ do
     local out = {}
     local function note(limits, before)
       for i, limit in ipairs(limits) do
-        if not limit.window then
+        if limit.kind == "c" then
           out[#out + 1], out[#out + 2] = limit.id, order.text(head.costs[before + i])
         end
       end

@@ -1,8 +1,9 @@
 -- The buckets a tick touches: read once, decided on, written at the end (limiter.md 3.1). Law: every use of capacity
 -- goes through fits, then charge, with the cost counted in.
 --
--- A limit here is {id, window, amount, w, length}: bucket id, true for a window and false for calls in flight, N,
--- slice and window length in milliseconds.
+-- A limit here is {id, kind, amount, w, length}: bucket id, kind, N, and two numbers of its kind:
+--   w  a window: slice and window length in milliseconds        c  calls in flight: none
+--   t  a token bucket: units refilled, in how many milliseconds  q  a quota: ends of two periods, and `jitter`
 local bucket = {}
 do
   local floor, max = math.floor, math.max
@@ -31,17 +32,33 @@ do
     return opened[name] or keep(name, gauge.load(id, this.now))
   end
 
+  local function open_twin(id, p, q)
+    local name = "t:" .. id
+    local b = opened[name] or keep(name, twin.load(id, this.now))
+    twin.drain(b, p, q)
+    return b
+  end
+
+  local function open_quota(id)
+    local name = "q:" .. id
+    return opened[name] or keep(name, quota.load(id))
+  end
+
   function bucket.open(limit)
     local b = of_limit[limit]
     if not b then
-      if limit.window then
+      if limit.kind == "w" then
         b = open_window(limit.id, limit.w, limit.length)
-      else
+      elseif limit.kind == "c" then
         b = open_gauge(limit.id)
+      elseif limit.kind == "t" then
+        b = open_twin(limit.id, limit.w, limit.length)
+      else
+        b = open_quota(limit.id)
       end
       of_limit[limit] = b
     end
-    if limit.window and b.w ~= limit.w then
+    if limit.kind == "w" and b.w ~= limit.w then
       window.fold(b, limit.w, limit.length)
     end
     return b
@@ -57,7 +74,10 @@ do
 
   function bucket.used(limit)
     local b = bucket.open(limit)
-    return limit.window and b.sum or b.used
+    if limit.kind == "q" then
+      return quota.used(b, limit)
+    end
+    return limit.kind == "w" and b.sum or b.used
   end
 
   function bucket.fits(limit, cost)
@@ -67,28 +87,39 @@ do
   -- When `cost` will fit behind `ahead` more; FAR where only a release can tell.
   function bucket.earliest(limit, cost, ahead)
     local b = bucket.open(limit)
-    if limit.window then
-      return window.earliest(b, cost + ahead, bucket.amount(limit))
+    local kind, amount = limit.kind, bucket.amount(limit)
+    if kind == "w" then
+      return window.earliest(b, cost + ahead, amount)
+    elseif kind == "t" then
+      return twin.earliest(b, cost + ahead, amount)
+    elseif kind == "q" then
+      return quota.earliest(b, limit, cost + ahead, amount)
     end
-    return b.used + cost + ahead <= bucket.amount(limit) and this.now or order.FAR
+    return b.used + cost + ahead <= amount and this.now or order.FAR
   end
 
   -- Thousandths of cost that waiting calls will ask of this bucket.
   function bucket.queue(limit, change)
     local b = bucket.open(limit)
-    b.q = max(0, b.q + change)
+    b.q = max(0, (limit.kind == "q" and quota.waiting(b) or b.q) + change)
     b.queued, b.changed = true, true
   end
 
   function bucket.queued(limit)
-    return floor(bucket.open(limit).q / 1000)
+    local b = bucket.open(limit)
+    return floor((limit.kind == "q" and quota.waiting(b) or b.q) / 1000)
   end
 
-  -- Takes the cost for `owner`; returns the slice charged, 0 for calls in flight.
+  -- Takes the cost for `owner`; returns what names the charge when it is settled: slice, time or period charged, 0 for
+  -- calls in flight.
   function bucket.charge(limit, cost, owner)
     local b = bucket.open(limit)
-    if limit.window then
+    if limit.kind == "w" then
       return window.charge(b, cost)
+    elseif limit.kind == "t" then
+      return twin.charge(b, cost)
+    elseif limit.kind == "q" then
+      return quota.charge(b, limit, cost)
     end
     gauge.add(owner == this.replica and "r:" or "u:", owner, b, cost)
     return 0
@@ -101,9 +132,16 @@ do
     end
   end
 
-  -- delta = actual - charged, in the limit's integer units.
-  function bucket.settle(id, w, length, slice, delta)
-    note_freed(id, window.settle(open_window(id, w, length), w, slice, delta))
+  -- delta = actual - charged, in the limit's integer units; `slice` as charge returned it, w and length the limit's
+  -- own (a quota: any, and the end of the next period if that was charged too).
+  function bucket.settle(kind, id, w, length, slice, charged, delta)
+    if kind == "t" then
+      note_freed(id, twin.settle(open_twin(id, w, length), w, length, slice, charged, delta))
+    elseif kind == "q" then
+      note_freed(id, quota.settle(open_quota(id), length, slice, delta))
+    else
+      note_freed(id, window.settle(open_window(id, w, length), w, slice, delta))
+    end
   end
 
   function bucket.state(replica, id, value)
@@ -137,6 +175,10 @@ do
       if b.changed then
         if b.slices then
           window.save(b)
+        elseif b.den then
+          twin.save(b)
+        elseif b.periods then
+          quota.save(b)
         else
           gauge.save(b)
         end

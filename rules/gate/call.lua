@@ -2,8 +2,8 @@
 -- numbers. Law: nothing here reads the store; a frame's text says everything about it, so it may be remembered.
 --
 -- Frame: `pool candidates commons class weight` (thousandths), then each common limit, then for each candidate `key
--- group scopes.. limits..` (counts first). A limit is `id kind N w L`. Costs stand in the same order: commons, then
--- candidate by candidate.
+-- group scopes.. limits..` (counts first). A limit is `id kind N w L`, a quota `id q N end next J`. Costs stand in the
+-- same order: commons, then candidate by candidate.
 local call = {}
 do
   local MOST_FRAMES = 512
@@ -12,10 +12,14 @@ do
   local function limits(t, at, count, out)
     for i = 1, count do
       out[i] = {
-        id = t[at], window = t[at + 1] == "w", amount = tonumber(t[at + 2]),
+        id = t[at], kind = t[at + 1], amount = tonumber(t[at + 2]),
         w = tonumber(t[at + 3]), length = tonumber(t[at + 4]),
       }
       at = at + 5
+      if out[i].kind == "q" then
+        out[i].jitter = tonumber(t[at])
+        at = at + 1
+      end
     end
     return at
   end

@@ -41,12 +41,13 @@ class Engine:
         self._lua = lua
         self._tick, self._sweep, self._size = chunk()
 
-    def tick(self, key: bytes, now_ms: int, args: Sequence[bytes | int]) -> bytes:
+    def tick(self, key: bytes, now_ms: int, args: Sequence[bytes | int], *, raw_ms: int | None = None) -> bytes:
         """Run one tick (tick.lua) for the service of `key` (`rl:{<service>}:meta`) at `now_ms`.
 
+        `raw_ms`: the wall clock, from wire.ORIGIN_MS, for calendar quotas; None: `now_ms` is that clock.
         Raises `lupa.lua51.LuaError` only on a fault of ours: arguments come from wire.py.
         """
-        answer: bytes = self._tick(now_ms, key, *args)
+        answer: bytes = self._tick(now_ms, now_ms if raw_ms is None else raw_ms, key, *args)
         return answer
 
     def sweep(self, now_ms: int) -> int:

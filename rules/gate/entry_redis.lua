@@ -1,3 +1,4 @@
 -- Redis tells the time (milliseconds since 2024-01-01 UTC, limiter.md 4.3) and runs the chunk once per tick.
 local time = redis.call("TIME")
-return tick.run(KEYS[1], ARGV, tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) - 1704067200000)
+this.raw = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) - 1704067200000
+return tick.run(KEYS[1], ARGV, this.raw)

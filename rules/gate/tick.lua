@@ -5,7 +5,7 @@
 -- its fields:
 --   A n age wait flags most_waiting flow priority share frame costs..   arrive (flags: 1 keeps its place, 2 observe)
 --   C n                                             cancel
---   S bucket w L slice delta                        settle a window's slice by delta
+--   S kind bucket w L slice charged delta           settle a charge by delta (bucket.settle)
 --   F class flow delta                              correct what a flow has had, by delta of its share
 --   B scope ms                                      rest a scope
 --   G bucket value                                  the replica's calls in flight, absolute
@@ -123,9 +123,9 @@ do
       if op == "A" then
         arrivals[#arrivals + 1], at = arrival(argv, at)
       elseif op == "S" then
-        bucket.settle(argv[at + 1], tonumber(argv[at + 2]), tonumber(argv[at + 3]), tonumber(argv[at + 4]),
-          tonumber(argv[at + 5]))
-        at = at + 6
+        bucket.settle(argv[at + 1], argv[at + 2], tonumber(argv[at + 3]), tonumber(argv[at + 4]),
+          tonumber(argv[at + 5]), tonumber(argv[at + 6]), tonumber(argv[at + 7]))
+        at = at + 8
       elseif op == "G" then
         bucket.state(this.replica, argv[at + 1], tonumber(argv[at + 2]))
         at = at + 3

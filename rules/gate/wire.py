@@ -8,11 +8,13 @@ verdict.py says why.)
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from ..periods import next_end
 from ..policy import Limit
 from ..verdict import Charge, Grant, Plan, Refuse, Taken
 from .standing import SHARE, Standing, share, standing
@@ -22,7 +24,16 @@ DONE, RESYNC, STALE = 0, 1, 2
 MOST = 2**53 - 1
 """The largest amount, cost or time (limiter.md 4.3)."""
 
+ORIGIN_MS = 1_704_067_200_000
+"""2024-01-01 UTC in Unix time: where the gate's wall clock begins (limiter.md 4.3)."""
+
+SKEW_MS = 900_000
+"""How far apart the clocks of replicas and store may be (limiter.md 17 asks for 10 min): a quota's period that ended
+less than this ago is still named, so that the store's clock decides whether it has."""
+
 KEEPS_PLACE, OBSERVE = 1, 2
+
+_KINDS = {"window": "w", "concurrent": "c", "token_bucket": "t", "quota": "q"}
 
 _CODES = ("", "wait_too_long", "never_fits", "queue_full", "no_key", "store_unavailable")
 _PLAIN = re.compile(r"[!-z|]{1,120}")
@@ -31,7 +42,8 @@ _MOST_REMEMBERED = 8192
 _words: dict[str, str] = {}
 _limits: dict[int, tuple[Limit, str]] = {}
 _pools: dict[tuple[object, ...], str] = {}
-_frames: WeakKeyDictionary[object, tuple[bytes, Standing]] = WeakKeyDictionary()
+_frames: WeakKeyDictionary[object, tuple[bytes, Standing, float, float]] = WeakKeyDictionary()
+"""Outline -> frame, where it stands, and from when until when by the wall clock it holds."""
 
 
 def word(text: str) -> str:
@@ -59,18 +71,37 @@ def _limit(limit: Limit) -> str:
         return known[1]
     if not 0 < limit.amount <= MOST:
         raise ValueError(f"amount of {limit.id} must be between 1 and 2^53-1")
-    kind = "w" if limit.kind == "window" else "c"
-    text = f"{kind} {limit.amount} {limit.slice_ms} {limit.length_ms}"
+    one, two = limit.refill if limit.kind == "token_bucket" else (limit.slice_ms, limit.length_ms)
+    text = f"{_KINDS[limit.kind]} {limit.amount} {one} {two}"
     if len(_limits) >= _MOST_REMEMBERED:
         _limits.clear()
     _limits[id(limit)] = (limit, text)
     return text
 
 
-def _limits_of(charges: Sequence[Charge], words: list[str]) -> None:
+def _end(limit: Limit, wall_ms: float) -> int:
+    """When the quota's period ends, by the gate's wall clock."""
+    assert limit.period is not None
+    return next_end(limit.period, limit.timezone, math.floor(wall_ms) + ORIGIN_MS) - ORIGIN_MS
+
+
+def _quota(limit: Limit, wall_ms: float, until: float) -> tuple[str, float]:
+    """The quota's words, and until when they hold, at most `until`: two ends, the first maybe just past."""
+    if not 0 < limit.amount <= MOST:
+        raise ValueError(f"amount of {limit.id} must be between 1 and 2^53-1")
+    end = _end(limit, wall_ms - SKEW_MS)
+    return f"q {limit.amount} {end} {_end(limit, end)} {limit.jitter_ms}", min(until, end + SKEW_MS)
+
+
+def _limits_of(charges: Sequence[Charge], words: list[str], wall_ms: float, until: float) -> float:
     for charge in charges:
         words.append(word(charge.bucket))
-        words.append(_limit(charge.limit))
+        if charge.limit.kind == "quota":
+            text, until = _quota(charge.limit, wall_ms, until)
+            words.append(text)
+        else:
+            words.append(_limit(charge.limit))
+    return until
 
 
 def _pool(plan: Plan) -> str:
@@ -98,18 +129,18 @@ class Arrival:
     standing: Standing
 
 
-def arrival(plan: Plan, *, keeps_place: bool = False) -> Arrival:
+def arrival(plan: Plan, *, keeps_place: bool = False, wall_ms: float = 0) -> Arrival:
     """Encode a plan (frame and costs: call.lua). A bucket stands once among the commons and once in a candidate.
+    `wall_ms`: the wall clock from ORIGIN_MS; it decides which periods of a quota the gate chooses between.
 
     Raises ValueError for a cost or amount the gate cannot count.
     """
     known = _frames.get(plan.outline) if plan.outline is not None else None
-    if known is None:
-        stands = standing(plan)
-        known = (_frame(plan, stands), stands)
+    if known is None or not known[2] <= wall_ms < known[3]:
+        known = _frame(plan, wall_ms)
         if plan.outline is not None:
             _frames[plan.outline] = known
-    frame, stands = known
+    frame, stands = known[:2]
     costs = [charge.cost for charge in plan.charges]
     taken = len(costs)
     for candidate in plan.candidates:
@@ -123,14 +154,17 @@ def arrival(plan: Plan, *, keeps_place: bool = False) -> Arrival:
     return Arrival(frame, tuple(costs), flags, plan.max_queue, min(max(plan.priority, 0), 9), part, stands)
 
 
-def _frame(plan: Plan, stands: Standing) -> bytes:
+def _frame(plan: Plan, wall_ms: float) -> tuple[bytes, Standing, float, float]:
+    stands = standing(plan)
     words = [_pool(plan), str(len(plan.candidates)), str(len(plan.charges)), stands.line_class, str(stands.weight)]
-    _limits_of(plan.charges, words)
+    until = _limits_of(plan.charges, words, wall_ms, math.inf)
     for candidate in plan.candidates:
         words += (word(candidate.key), word(candidate.group), str(len(candidate.blocks)), str(len(candidate.charges)))
         words += map(word, candidate.blocks)
-        _limits_of(candidate.charges, words)
-    return " ".join(words).encode()
+        until = _limits_of(candidate.charges, words, wall_ms, until)
+    # a clock that steps back less stays in the periods named, further back they are looked up anew
+    since = wall_ms - SKEW_MS if until < math.inf else -math.inf
+    return " ".join(words).encode(), stands, since, until
 
 
 def arrive(n: int, age_ms: int, wait_ms: int, what: Arrival) -> list[bytes | int]:
@@ -156,8 +190,17 @@ def correct(stands: Standing, delta: int) -> list[bytes | int]:
 
 
 def settle(charge: Charge, slice_: int, delta: int) -> list[bytes | int]:
-    """Correct the slice that was charged by `delta` = actual - charged. Slice -1: wherever it was, count it now."""
-    return [b"S", word(charge.bucket).encode(), charge.limit.slice_ms, charge.limit.length_ms, slice_, delta]
+    """Correct the slice that was charged by `delta` = actual - charged. Slice -1: wherever it was, count it now.
+
+    A token bucket knows its charge by its time, a quota by its period (twin.lua, quota.lua); the latter is never -1.
+    """
+    limit = charge.limit
+    one, two = limit.slice_ms, limit.length_ms
+    if limit.kind == "token_bucket":
+        one, two = limit.refill
+    elif limit.kind == "quota":
+        one, two = 0, _end(limit, slice_ // 2) if slice_ % 2 else 0
+    return [b"S", _KINDS[limit.kind].encode(), word(charge.bucket).encode(), one, two, slice_, charge.cost, delta]
 
 
 @dataclass(slots=True)

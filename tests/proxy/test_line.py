@@ -1,26 +1,114 @@
-"""proxy/line.py: what is settled counts in the turns of its user (test_gate.py has the rest, through the actor)."""
+"""proxy/line.py: what a tick must say of buckets and quotas, and which clock decides a day."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
 
 from proxy.gate import Gate
-from rules.verdict import Plan
+from proxy.line import Line
+from proxy.redis_host import RedisHost
+from proxy.session import Session
+from rules.policy import Limit
+from rules.verdict import Charge, Grant, Plan, Taken
+from tests.redis_server import redis_server
 
-from .test_gate import FLYING, TOKENS, granted, now_ms, plan, running, until
+from .test_gate import FLYING, REQUESTS, TOKENS, granted, now_ms, plan, refused, running, until
+
+SLOWLY = Limit(
+    id="tb",
+    name="slowly",
+    kind="token_bucket",
+    meter="tokens",
+    amount=100,
+    window_ms=100_000_000,
+    refill=(1, 1_000_000),
+)
+MONTHLY = Limit(id="q", name="monthly", kind="quota", meter="units", amount=10, period="month", timezone="UTC")
+
+
+@pytest.fixture(params=["embedded", "redis"])
+async def gate(request: pytest.FixtureRequest) -> AsyncIterator[Gate]:
+    """A running gate on each host in turn."""
+    if request.param == "embedded":
+        async with running(Gate(now_ms=now_ms)) as embedded:
+            yield embedded
+        return
+    with redis_server() as server:
+        async with running(Gate(now_ms=now_ms, store=RedisHost(server.url, try_timeout=5.0))) as shared:
+            yield shared
+
+
+@pytest.mark.parametrize(("limit", "most"), [(SLOWLY, 100), (MONTHLY, 10)])
+async def test_a_bucket_and_a_quota_are_settled_and_refunded(gate: Gate, limit: Limit, most: int) -> None:
+    """Up to all of it at once; what was truly less comes back but for what refilled meanwhile, an excess counts."""
+    first = await granted(gate, plan((limit, most)))
+    assert (await refused(gate, plan((limit, 1), wait=0))).limit is limit
+    gate.refund(first)
+    half = await granted(gate, plan((limit, most - 2), wait=0))
+    gate.settle(half, {limit.meter: most / 2})
+    last = await granted(gate, plan((limit, most // 2 - 2), wait=0))
+    gate.settle(last, {limit.meter: most})
+    assert (await refused(gate, plan((limit, 1), wait=0))).limit is limit
+
+
+def test_settlements_of_one_moment_are_one_of_all_that_was_charged() -> None:
+    """How much a bucket may give back depends on all that was charged then (limiter 14.2)."""
+    session, charge = Session(), Charge("tb:g", SLOWLY, 40)
+    for delta in (-30, -40):
+        session.settle(charge, 7, delta)
+    (settled,) = session.settles.values()
+    assert (settled[0].cost, settled[1]) == (80, -70)
+
+
+def test_what_the_fallback_charged_to_a_period_is_handed_over_with_its_period() -> None:
+    """A quota's day is the same on every host; a window's and a bucket's charges count in the store from now on."""
+    line, there = Line("s", b"a" * 16, Session()), Session()
+    taken = (
+        Taken(Charge("q:g", MONTHLY, 4), 2_000_000),
+        Taken(Charge("tb:g", SLOWLY, 5), 90_000),
+        Taken(Charge("r:g", REQUESTS, 1), 900),
+        Taken(Charge("f:g", FLYING, 1), 0),
+    )
+    grant = Grant(service="s", attempt="a", key="k", group="g", taken=taken, waited_ms=0)
+    line.carry(grant)
+    line.hand_over(there, 100_000.0)
+    assert {key[0]: (key[2], delta) for key, (_, delta) in there.settles.items()} == {
+        "q:g": (2_000_000, 4),
+        "tb:g": (-1, 5),
+        "r:g": (-1, 1),
+    }
+    here = Session()
+    here.settle(taken[0].charge, 2_000_000, 3)
+    here.settle(taken[1].charge, 90_000, 2)
+    here.pass_excess(other := Session())
+    assert {key[0]: key[2] for key in other.settles} == {"q:g": 2_000_000, "tb:g": -1}
+
+
+async def test_an_embedded_quota_follows_the_wall_clock() -> None:
+    """Its own clock stands still; when the day that the wall clock tells is over, the amount is free again."""
+    day = replace(MONTHLY, period="day")
+    wall = [86_400_000.0 * 700 - 1]
+    async with running(Gate(now_ms=lambda: 5.0, wall_ms=lambda: wall[0])) as gate:
+        await granted(gate, plan((day, 10), wait=0))
+        assert (await refused(gate, plan((day, 1), wait=0))).retry_after_ms == 1
+        wall[0] += 1
+        await granted(gate, plan((day, 10), wait=0))
 
 
 async def test_what_a_call_truly_used_counts_in_its_user_s_turns() -> None:
     """Two users take turns at one place in flight; the one whose first call used thirty times as much waits longer."""
     # a limit of users has no part in the share, so the tokens alone count
-    alone = dataclasses.replace(FLYING, amount=1, per=("user",))
+    alone = replace(FLYING, amount=1, per=("user",))
     order: list[str] = []
 
     async with running(Gate(now_ms=now_ms)) as gate:
 
         def of(user: str) -> Plan:
-            return dataclasses.replace(plan((TOKENS, 10), (alone, 1)), flow=user)
+            return replace(plan((TOKENS, 10), (alone, 1)), flow=user)
 
         async def one(user: str) -> None:
             grant = await granted(gate, of(user))

@@ -12,11 +12,21 @@ POLICY = parsed("").policy
 MATCHER = Matcher(POLICY)
 
 
-def _counted(service: str, method: str, path: str, model: str | None) -> list[tuple[str, float, int]]:
-    """(meter, natural amount, window in seconds), of all limits that count the call."""
+PACIFIC, UTC = "day America/Los_Angeles", "day UTC"
+
+
+def _counted(service: str, method: str, path: str, model: str | None) -> list[tuple[str, float, int | str]]:
+    """(meter, natural amount, window in seconds or calendar period), of all limits that count the call."""
     found = POLICY.services[service]
     common, of_key = MATCHER.limits_for(found, MATCHER.endpoint(found, method, path), model)
-    return sorted((limit.meter, limit.amount / limit.scale, limit.window_ms // 1000) for limit in (*common, *of_key))
+    return sorted(
+        (
+            limit.meter,
+            limit.amount / limit.scale,
+            f"{limit.period} {limit.timezone}" if limit.period else limit.window_ms // 1000,
+        )
+        for limit in (*common, *of_key)
+    )
 
 
 CLAUDE = [("input_tokens", 2e6, 60), ("output_tokens", 4e5, 60), ("requests", 1000, 60)]
@@ -63,16 +73,16 @@ CLAUDE = [("input_tokens", 2e6, 60), ("output_tokens", 4e5, 60), ("requests", 10
         ("x", "GET", "/2/tweets/123", None, [("requests", 3500, 900)]),
         ("x", "GET", "/2/users/by/username/a", None, [("requests", 300, 900)]),
         ("x", "GET", "/2/anything", None, [("requests", 300, 900)]),
-        ("youtube", "GET", "/youtube/v3/search?q=a", None, [("requests", 100, 86400)]),
-        ("youtube", "POST", "/upload/youtube/v3/videos", None, [("requests", 100, 86400)]),
-        ("youtube", "GET", "/youtube/v3/videos", None, [("units", 10000, 86400)]),
+        ("youtube", "GET", "/youtube/v3/search?q=a", None, [("requests", 100, PACIFIC)]),
+        ("youtube", "POST", "/upload/youtube/v3/videos", None, [("requests", 100, PACIFIC)]),
+        ("youtube", "GET", "/youtube/v3/videos", None, [("units", 10000, PACIFIC)]),
         ("tiktok", "GET", "/v2/user/info/", None, [("requests", 600, 60)]),
-        ("tiktok", "POST", "/v2/research/video/query/", None, [("requests", 1000, 86400)]),
+        ("tiktok", "POST", "/v2/research/video/query/", None, [("requests", 1000, UTC)]),
         ("tiktok", "POST", "/v2/other/", None, [("requests", 100, 60)]),
     ],
 )
 def test_a_call_is_counted_by_the_documented_limits(
-    service: str, method: str, path: str, model: str | None, limits: list[tuple[str, float, int]]
+    service: str, method: str, path: str, model: str | None, limits: list[tuple[str, float, int | str]]
 ) -> None:
     """Each call of the catalogue meets the limits its provider documents, and no others."""
     assert _counted(service, method, path, model) == limits

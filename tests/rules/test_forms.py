@@ -23,10 +23,13 @@ def test_defaults_are_those_of_the_design() -> None:
         {"capacity": 5, "refillRate": 1, "meter": "tokens"},
         {"concurrent": 0, "models": ["a*"]},
         {"tokens": 5, "window": 0.5, "burst": 3},
+        {"tokens": 5, "window": 60, "quantum": 60},
+        {"units": 5, "window": "day"},
+        {"units": 5, "window": "month", "timezone": "America/Los_Angeles"},
     ],
 )
-def test_a_limit_has_one_of_three_shapes(limit: dict[str, object]) -> None:
-    """A meter with a window, a bucket, or calls in flight."""
+def test_a_limit_has_one_of_four_shapes(limit: dict[str, object]) -> None:
+    """A meter with a window, or with a calendar period, a bucket, or calls in flight."""
     assert LimitForm.model_validate(limit).per
 
 
@@ -45,6 +48,16 @@ def test_a_limit_has_one_of_three_shapes(limit: dict[str, object]) -> None:
         {"requests": True, "window": 60},
         {"requests": 5, "window": True},
         {"requests": 5, "window": "0.1ms"},
+        {"requests": 5, "window": "week"},
+        {"requests": 5, "window": "1d", "timezone": "UTC"},
+        {"requests": 5, "timezone": "UTC"},
+        {"requests": 5, "window": "day", "timezone": "Pacific"},
+        {"requests": 5, "window": "day", "timezone": "../../etc/localtime"},
+        {"requests": 5, "window": "day", "burst": 3},
+        {"requests": 5, "window": "day", "quantum": 24},
+        {"requests": 5, "window": 60, "quantum": 1},
+        {"capacity": 5, "refillRate": 1, "quantum": 5},
+        {"concurrent": 5, "quantum": 5},
     ],
 )
 def test_a_limit_of_mixed_shapes_is_refused(limit: dict[str, object]) -> None:

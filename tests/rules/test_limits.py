@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rules.mistakes import ConfigInvalid
 from rules.policy import Limit
 
 from .given import parsed
@@ -103,13 +105,79 @@ def test_others_are_the_models_no_limit_of_that_meter_names() -> None:
     assert _limits("[{tokens: 9, window: 60, models: others}]")[0].models == ()
 
 
-def test_a_bucket_of_tokens_is_a_window() -> None:
-    """Capacity C refilled at r a second is C in C/r seconds, rounded up, of the meter it names."""
+def test_a_bucket_is_mirrored_less_what_refills_within_the_jitter() -> None:
+    """B = C - rate x J rounded down, at exactly the rate (limiter 14); ids and names say what it is."""
     limits = _limits("[{capacity: 100, refillRate: 3, meter: tokens}, {capacity: 100, refillRate: 1.67}]")
-    assert [(limit.meter, limit.amount, limit.window_ms) for limit in limits] == [
-        ("tokens", 100, 33_334),
-        ("requests", 100, 59_881),
+    assert [(limit.kind, limit.meter, limit.amount, limit.refill, limit.window_ms) for limit in limits] == [
+        ("token_bucket", "tokens", 98, (3, 1000), 33_334),
+        ("token_bucket", "requests", 99, (167, 100_000), 59_881),
     ]
+    assert [limit.id for limit in limits] == ["tokens-bucket-group", "requests-bucket-group"]
+    assert limits[1].name == "100 requests refilled at 1.67 per second per group"
+
+
+def test_a_bucket_of_hardly_a_call_spaces_calls_by_rate_and_jitter() -> None:
+    """Where B would be under one request, requests leave one at a time, 1/rate + J apart: 1 a second and 500 ms."""
+    limit = _limits("[{capacity: 1, refillRate: 1}]")[0]
+    assert (limit.amount, limit.refill) == (1, (1, 1500))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{capacity: 10, refillRate: 50, meter: tokens}",
+        "{capacity: 0.5, refillRate: 0.1}",
+        "{capacity: 0.001, refillRate: 1, meter: usd}",
+    ],
+)
+def test_a_bucket_that_refills_within_the_jitter_is_refused(text: str) -> None:
+    """No order of calls is safe there (limiter 14.1), so nothing pretends to be."""
+    with pytest.raises(ConfigInvalid) as refused:
+        _limits(f"[{text}]")
+    assert "capacity must be larger than what refills within the jitter of 500ms" in str(refused.value.errors[0])
+    assert _limits("[{capacity: 10, refillRate: 10, meter: tokens}]")[0].amount == 5
+
+
+@given(
+    capacity=st.integers(1000, 2**40),
+    rate=st.decimals("0.0001", "1000", places=4).map(float) | st.floats(0.0001, 1000, allow_subnormal=False),
+)
+def test_a_rate_is_never_rounded_up_and_stays_exact_in_doubles(capacity: int, rate: float) -> None:
+    """p/q is at most the rate and within a thousandth of it; p * q leaves room for a share of a thousandth (Q19)."""
+    if capacity / rate > 31_000_000 or "e-" in repr(rate):
+        capacity, rate = 1000, 100.0
+    limit = _limits(f"[{{capacity: {capacity}, refillRate: {rate!r}}}]", "    jitter: 1ms\n")[0]
+    units, in_ms = limit.refill
+    exact = Fraction(repr(rate)) * limit.scale / 1000
+    assert exact * Fraction(999, 1000) < Fraction(units, in_ms) <= exact
+    assert units * in_ms * 1000 < 2**53
+
+
+def test_a_calendar_quota_names_its_period_and_zone() -> None:
+    """In id and name; a day is UTC's unless it says otherwise, and 1d is any 24 hours."""
+    day, month, rolling = _limits(
+        "[{units: 9, window: day}, {units: 99, window: month, timezone: America/Los_Angeles}, {units: 9, window: 1d}]"
+    )
+    assert (day.kind, day.period, day.timezone, day.jitter_ms) == ("quota", "day", "UTC", 500)
+    assert (month.kind, month.period, month.timezone) == ("quota", "month", "America/Los_Angeles")
+    assert (rolling.kind, rolling.window_ms) == ("window", 86_400_000)
+    assert [day.id, month.id] == ["units-day-UTC-group", "units-month-America/Los_Angeles-group"]
+    assert month.name == "99 units per month (America/Los_Angeles) per group"
+
+
+def test_a_quantum_adds_the_part_the_provider_enforces() -> None:
+    """N/q per W/q, the amount rounded down and the time up, with the same jitter, beside N per W."""
+    whole, part = _limits("[{requests: 100, window: 61, quantum: 60}]")
+    assert (whole.amount, whole.window_ms, whole.jitter_ms) == (100, 61_000, 500)
+    assert (part.kind, part.amount, part.window_ms, part.jitter_ms, part.slices) == ("window", 1, 1017, 500, 60)
+    assert part.id == "requests-1017ms-group"
+
+
+def test_a_quantum_that_leaves_less_than_a_call_is_refused() -> None:
+    """Fifty a minute in sixty parts would let nothing through."""
+    with pytest.raises(ConfigInvalid) as refused:
+        _limits("[{requests: 50, window: 60, quantum: 60}]")
+    assert "quantum leaves less than one of requests per part of the window" in str(refused.value.errors[0])
 
 
 @given(

@@ -168,21 +168,23 @@ def test_the_earlier_file_is_read_as_meters_of_today() -> None:
     result = parsed((CONFIG / "good/earlier-rate-limits.yaml").read_text())
     openai = result.policy.services["openai"]
     requests, tokens = openai.limits
-    # token_bucket: capacity C at r a second is at most C in any C/r seconds (limiter 14); fractions of a request count
-    assert (requests.meter, requests.amount, requests.scale, requests.window_ms) == ("requests", 500_000, 1000, 60_025)
-    assert (tokens.meter, tokens.amount, tokens.window_ms, tokens.per) == ("tokens", 150_000, 60_000, ("group",))
+    # token_bucket: B = C - rate x 500 ms (limiter 14); fractions of a request count
+    assert (requests.kind, requests.meter, requests.scale) == ("token_bucket", "requests", 1000)
+    assert (requests.amount, requests.refill) == (500_000 - 4165, (833, 100))
+    assert (tokens.kind, tokens.meter, tokens.per) == ("token_bucket", "tokens", ("group",))
+    assert (tokens.amount, tokens.refill) == (150_000 - 1250, (5, 2))
     assert openai.cost_mapping["gpt-4o-mini"] == 0.5
     audio = {endpoint.name: endpoint.limits for endpoint in openai.endpoints if endpoint.name.startswith("audio.")}
     assert audio["audio.transcriptions"] == audio["audio.translations"]
     seconds = next(limit for limit in audio["audio.translations"] if limit.meter == "audio_seconds")
-    assert (seconds.amount, seconds.scale, seconds.window_ms) == (3_000_000, 1000, 60_241)
+    assert (seconds.amount, seconds.scale, seconds.refill) == (3_000_000 - 24_900, 1000, (249, 5))
     assert any(limit.meter == "concurrent" for limit in audio["audio.translations"])
     advice = [str(one) for one in result.advice]
     assert advice == [
         "limits.yaml:19:3: services.openai_tokens: is the earlier form; "
-        "write it under openai: limits: [{tokens: 150000, window: 60}]",
+        "write it under openai: limits: [{capacity: 150000, refillRate: 2500, meter: tokens}]",
         "limits.yaml:24:3: services.whisper_minutes: is the earlier form; "
-        "write it under whisper: limits: [{audio_seconds: 3000, window: 60.241}]",
+        "write it under whisper: limits: [{capacity: 3000, refillRate: 49.8, meter: audio_seconds}]",
     ]
     assert openai.backoff.type == "adaptive"
     assert result.policy.services["tiktok"].limits[0].amount == 100
@@ -305,7 +307,7 @@ def test_a_mistake_in_a_catalogue_file_names_that_file() -> None:
     with pytest.raises(ConfigInvalid) as refused:
         parsed("", catalogue={"etc/services/mine.yaml": "hosts: [mine.example]\nlimits: [{requests: 5}]\n"})
     assert [str(error) for error in refused.value.errors] == [
-        "etc/services/mine.yaml:2:10: limits[0]: needs a window (seconds, or a duration such as 60s)"
+        "etc/services/mine.yaml:2:10: limits[0]: needs a window (seconds, a duration such as 60s, day or month)"
     ]
 
 

@@ -5,16 +5,21 @@ Law: it is told grants, settlements and landings as the replicas see them, and k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from rules.policy import Limit
 from rules.verdict import Charge
 
+DAY = 86_400_000
+"""Quotas of histories are those of UTC days."""
+
 
 @dataclass
 class Entry:
-    """A charge on a window at a time; `cost` follows its settlements."""
+    """A charge at a time; `cost` follows its settlements."""
 
     at: int
     cost: int
@@ -24,26 +29,45 @@ class Entry:
 class Checker:
     """Raises AssertionError where a law of limiter 16 is broken."""
 
-    windows: dict[str, list[Entry]] = field(default_factory=dict)
+    charged: dict[str, list[Entry]] = field(default_factory=dict)
     flying: dict[str, dict[tuple[str, int], int]] = field(default_factory=dict)
 
     def granted(self, owner: str, n: int, charges: Sequence[Charge], now: int, *, bound: dict[str, Limit]) -> None:
-        """A call goes now: no window over N (invariant 1), no more than N in flight (2)."""
+        """A call goes now: no window, bucket or period over its bound (invariant 1), no more than N in flight (2)."""
         for charge in charges:
             limit = bound[charge.limit.id]
-            if limit.kind == "window":
-                entries = self.windows.setdefault(charge.bucket, [])
-                entries.append(Entry(now, charge.cost))
-                seen = sum(e.cost for e in entries if now - e.at < limit.length_ms)
-                assert seen <= charge.limit.amount, f"{charge.bucket}: {seen} of {charge.limit.amount} at {now}"
-            else:
+            if limit.kind == "concurrent":
                 here = self.flying.setdefault(charge.bucket, {})
                 here[owner, n] = charge.cost
                 assert sum(here.values()) <= charge.limit.amount, f"{charge.bucket}: {here} at {now}"
+                continue
+            entries = self.charged.setdefault(charge.bucket, [])
+            entries.append(Entry(now, charge.cost))
+            if limit.kind == "window":
+                seen = sum(e.cost for e in entries if now - e.at < limit.length_ms)
+                assert seen <= charge.limit.amount, f"{charge.bucket}: {seen} of {charge.limit.amount} at {now}"
+            elif limit.kind == "token_bucket":
+                self.never_dry(limit, entries, now)
+            else:
+                # all that the upstream may count in the period: sent from J before it began
+                began = now // DAY * DAY
+                seen = sum(e.cost for e in entries if began - limit.jitter_ms <= e.at)
+                assert seen <= limit.amount, f"{charge.bucket}: {seen} of {limit.amount} at {now}"
+
+    @staticmethod
+    def never_dry(limit: Limit, entries: Sequence[Entry], now: int) -> None:
+        """Whatever their delays up to J, calls of no interval up to now take more than C and what refills meanwhile."""
+        rate = Fraction(*limit.refill)
+        capacity = limit.amount + math.ceil(rate * limit.jitter_ms)
+        seen = 0
+        for entry in reversed(entries):
+            seen += entry.cost
+            counted_in = max(0, now - entry.at - limit.jitter_ms)
+            assert seen <= capacity + rate * counted_in, f"{limit.name}: {seen} since {entry.at} at {now}"
 
     def settled(self, charge: Charge, granted_at: int, delta: int) -> None:
         """A charge of a call that went at `granted_at` was really larger or smaller."""
-        for entry in self.windows[charge.bucket]:
+        for entry in self.charged[charge.bucket]:
             if entry.at == granted_at and entry.cost == charge.cost:
                 entry.cost += delta
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -10,11 +11,12 @@ import redis
 from rules import gate
 from rules.gate import wire
 from rules.gate.engine import Engine
+from rules.periods import Period
 from rules.policy import Limit
 from rules.verdict import Candidate, Charge, Plan
 from tests.redis_server import RedisServer
 
-CLOCK_IN_ARGUMENTS = "return tick.run(KEYS[1], ARGV, tonumber(table.remove(ARGV)))\n"
+CLOCK_IN_ARGUMENTS = "this.raw = tonumber(table.remove(ARGV))\nreturn tick.run(KEYS[1], ARGV, this.raw)\n"
 """The test build's entry: the only difference from what production runs on Redis."""
 
 
@@ -85,6 +87,8 @@ class Replica:
         self.key = wire.meta_key(service)
         self.incarnation, self.seq, self.epoch, self.share = 1, 0, 0, 1000
         self.count = 0
+        self.skew = 0
+        """How far its wall clock is ahead of the store's."""
         self.last: list[bytes | int] = []
 
     def tick(self, *ops: Sequence[bytes | int]) -> wire.Reply:
@@ -102,6 +106,10 @@ class Replica:
             self.epoch = reply.epoch
         return reply
 
+    def wall(self) -> int:
+        """Its own wall clock."""
+        return self.clock.now + self.skew
+
     def restart(self) -> None:
         """What the actor does when it is told to resync."""
         self.incarnation, self.seq, self.epoch = self.incarnation + 1, 0, 0
@@ -113,7 +121,9 @@ class Replica:
     def arrival(self, plan: Plan, *, age: int = 0) -> list[bytes | int]:
         """The operation of a new call."""
         self.count += 1
-        return wire.arrive(self.count, age, plan.max_wait_ms, wire.arrival(plan, keeps_place=age > 0))
+        return wire.arrive(
+            self.count, age, plan.max_wait_ms, wire.arrival(plan, keeps_place=age > 0, wall_ms=self.wall())
+        )
 
 
 def window(amount: int, *, ms: int = 1000, jitter: int = 0, slices: int = 10, name: str = "w") -> Limit:
@@ -133,6 +143,37 @@ def window(amount: int, *, ms: int = 1000, jitter: int = 0, slices: int = 10, na
 def flying(amount: int, *, name: str = "c") -> Limit:
     """`amount` calls in flight."""
     return Limit(id=name, name=f"{amount} in flight", kind="concurrent", meter="concurrent", amount=amount)
+
+
+def bucket(
+    capacity: int, units: int, ms: int, *, jitter: int = 0, name: str = "b", meter: str = "tokens", scale: int = 1
+) -> Limit:
+    """The twin of a bucket of `capacity` that refills `units` in `ms`."""
+    return Limit(
+        id=name,
+        name=f"{capacity} refilled at {units} in {ms} ms",
+        kind="token_bucket",
+        meter=meter,
+        amount=capacity - math.ceil(units * jitter / ms),
+        scale=scale,
+        window_ms=math.ceil(capacity * ms / units),
+        jitter_ms=jitter,
+        refill=(units, ms),
+    )
+
+
+def quota(amount: int, *, zone: str = "UTC", period: Period = "day", jitter: int = 0, name: str = "d") -> Limit:
+    """`amount` units per calendar period."""
+    return Limit(
+        id=name,
+        name=f"{amount} per {period} ({zone})",
+        kind="quota",
+        meter="units",
+        amount=amount,
+        jitter_ms=jitter,
+        period=period,
+        timezone=zone,
+    )
 
 
 def charge(limit: Limit, cost: int = 1, scope: str = "x") -> Charge:

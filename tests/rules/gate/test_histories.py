@@ -17,8 +17,8 @@ from rules.policy import Limit
 from rules.verdict import Plan
 from tests.redis_server import RedisServer
 
-from .checker import Checker
-from .driver import Clock, Host, RedisClockHost, Replica, TablesHost, call, charge, flying, key, window
+from .checker import DAY, Checker
+from .driver import Clock, Host, RedisClockHost, Replica, TablesHost, bucket, call, charge, flying, key, quota, window
 
 COUNT = int(os.environ.get("HEADGATE_HISTORIES", "40"))
 
@@ -107,7 +107,7 @@ class Player:
     def entry(self, n: int, *, keeps_place: bool) -> list[bytes | int]:
         """The arrival of a waiting call, as of now."""
         plan, since, until = self.waiting[n]
-        arrival = wire.arrival(plan, keeps_place=keeps_place)
+        arrival = wire.arrival(plan, keeps_place=keeps_place, wall_ms=self.clock.now)
         return wire.arrive(n, self.clock.now - since, max(0, until - self.clock.now), arrival)
 
     def act(self, reply: wire.Reply) -> None:
@@ -134,7 +134,7 @@ class Player:
         n = sorted(self.open)[pick % len(self.open)]
         granted, plan, at = self.open.pop(n)
         for c, slice_ in zip((*plan.charges, *plan.candidates[granted.candidate].charges), granted.slices, strict=True):
-            if c.limit.kind == "window" and (delta := c.cost * share // 1000 - c.cost):
+            if c.limit.kind != "concurrent" and (delta := c.cost * share // 1000 - c.cost):
                 self.ops.append(wire.settle(c, slice_, delta))
                 self.checker.settled(c, at, delta)
         self.checker.landed(self.name, n)
@@ -158,15 +158,21 @@ LIMITS = {
     "t": window(100, ms=2000, jitter=100, slices=21, name="t"),
     "c": flying(4, name="c"),
     "u": window(3, ms=700, jitter=0, slices=7, name="u"),
+    "b": bucket(120, 40, 1000, jitter=60, name="b"),
+    "d": quota(9, jitter=300, name="d"),
 }
+
+NEAR_MIDNIGHT = 2 * DAY - 8000
+"""Where histories begin, so that most of them see a quota begin anew."""
 
 
 def plans() -> list[Plan]:
     """Calls of three users in two tiers over common and key limits, pools of one, two and three keys in two groups."""
-    r, t, c, u = LIMITS["r"], LIMITS["t"], LIMITS["c"], LIMITS["u"]
+    r, t, c, u, b, d = (LIMITS[name] for name in "rtcubd")
 
     def k(name: str, group: str, tokens: int) -> Any:
-        return key(name, charge(r, 1, group), charge(t, tokens, group), charge(c, 1, group), group=group)
+        charges = (charge(r, 1, group), charge(t, tokens, group), charge(c, 1, group), charge(b, tokens, group))
+        return key(name, *charges, group=group)
 
     out = []
     for tokens in (1, 30, 95):
@@ -178,6 +184,7 @@ def plans() -> list[Plan]:
                 call(
                     charge(u, 1, "u2"),
                     charge(c, 1, "all"),
+                    charge(d, 1, "all"),
                     keys=[k("k1", "g1", tokens), k("k3", "g1", tokens), k("k2", "g2", tokens)],
                     wait=wait,
                     queue=5,
@@ -204,7 +211,7 @@ step = st.one_of(
 
 def play(host: Host, history: list[tuple[str, int, int]]) -> list[Player]:
     """Run a history, then let everything end."""
-    clock, checker = Clock(), Checker()
+    clock, checker = Clock(NEAR_MIDNIGHT), Checker()
     players = [Player(host, clock, name, checker, LIMITS) for name in ("a", "b")]
     for player in players:
         player.all = players
@@ -277,13 +284,20 @@ def test_long_histories_leave_a_store_at_rest_empty(history: list[tuple[str, int
     host = TablesHost()
     players = play(host, history)
     clock = players[0].clock
-    clock.now += 20_000
+    clock.now += 2 * DAY
     for player in players:
         player.waiting.clear()
         player.replica.restart()
         player.replica.tick()
     probe = Replica(host, clock, "probe")
-    for name, scopes in (("r", ("g1", "g2")), ("t", ("g1", "g2")), ("u", ("u1", "u2")), ("c", ("g1", "g2", "all"))):
+    for name, scopes in (
+        ("r", ("g1", "g2")),
+        ("t", ("g1", "g2")),
+        ("u", ("u1", "u2")),
+        ("c", ("g1", "g2", "all")),
+        ("b", ("g1", "g2")),
+        ("d", ("all",)),
+    ):
         for scope in scopes:
             limit = LIMITS[name]
             assert probe.arrive(call(charge(limit, limit.amount, scope), wait=0)).granted, (name, scope)

@@ -1,0 +1,94 @@
+-- The upstream's token bucket, mirrored (limiter.md 14): capacity C, rate p units per q milliseconds. Law: in any x
+-- milliseconds at most B + x p/q leaves, where B is C less what refills within the jitter, so the upstream's own bucket
+-- never runs dry; the call that would is never ours.
+--
+-- Kept as what is used, which drains: `used` (above B after an excess), `t` when that was so, `rem` what had drained
+-- of the next unit, in 1/`den` of it. A smaller or larger B or rate so takes effect at once and rewrites nothing.
+local twin = {}
+do
+  local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
+  -- Expiry is garbage collection only: twice the time to drain, and no less than ten minutes.
+  local LEAST_LIFE = 600000
+
+  -- The part of the rate that a host without the others may use, never rounded up.
+  local function rate(p, q)
+    if this.share == 1000 then
+      return p, q
+    elseif p >= 1000 then
+      return floor(p * this.share / 1000), q
+    end
+    return p, ceil(q * 1000 / this.share)
+  end
+
+  function twin.load(id, now)
+    local key = "tb:" .. id
+    local v = store.numbers(key, { "used", "t", "rem", "den", "q" })
+    return {
+      key = key, id = id, used = v[1] or 0, t = v[2] or now, rem = v[3] or 0, den = v[4] or 0, q = v[5] or 0,
+      changed = false, queued = false,
+    }
+  end
+
+  -- As it stands now. What drains is exact over any number of looks: the fraction is carried, as long as q is the same.
+  function twin.drain(b, p, q)
+    p, q = rate(p, q)
+    local passed = this.now - b.t
+    b.t = this.now
+    if b.den ~= q then
+      b.rem, b.den = 0, q
+    end
+    local whole = floor(passed / q)
+    if whole * p < b.used then
+      local part = (passed - whole * q) * p + b.rem
+      b.used = b.used - whole * p - floor(part / q)
+      b.rem = part % q
+    else
+      b.used = 0
+    end
+    if b.used <= 0 then
+      -- full: a fraction above that would be more than the upstream has
+      b.used, b.rem = 0, 0
+    end
+    b.p = p
+  end
+
+  function twin.charge(b, cost)
+    b.used, b.changed = b.used + cost, true
+    return this.now
+  end
+
+  -- `need` will fit under `amount` when what is too much has drained; rounded up.
+  function twin.earliest(b, need, amount)
+    local short = b.used + need - amount
+    if short <= 0 then
+      return this.now
+    end
+    local whole = floor(short / b.p)
+    local wait = whole * b.den + ceil(((short - whole * b.p) * b.den - b.rem) / b.p)
+    return min(order.FAR, this.now + wait)
+  end
+
+  -- A charge of `charged` made at `at` was really `delta` more. Less: only what the refill since then has not given
+  -- back already, or a full bucket would grow (14.2). `at` -1 or ahead: nobody knows when; a credit is dropped.
+  function twin.settle(b, p, q, at, charged, delta)
+    local before = b.used
+    if delta > 0 then
+      b.used, b.changed = b.used + delta, true
+    elseif at >= 0 and at <= this.now then
+      local age = this.now - at
+      local whole = floor(age / q)
+      local refilled = whole * p + ceil((age - whole * q) * p / q)
+      b.used, b.changed = max(0, b.used - max(0, min(-delta, charged - refilled))), true
+    end
+    return b.used < before
+  end
+
+  function twin.save(b)
+    local values = { "used", b.used, "t", b.t, "rem", b.rem, "den", b.den }
+    if b.queued then
+      values[9], values[10] = "q", b.q
+    end
+    store.put(b.key, values)
+    store.expire(b.key, max(LEAST_LIFE, 2 * ceil(b.used / b.p) * b.den))
+  end
+end

@@ -1,0 +1,232 @@
+"""rules/gate/quota.lua: N per calendar day or month, by the wall clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from rules.gate import wire
+
+from .driver import Clock, Replica, TablesHost, call, charge, grants, quota, refusal
+
+LA = "America/Los_Angeles"
+HOUR = 3_600_000
+
+
+def at(text: str) -> int:
+    """An instant in UTC, by the gate's wall clock."""
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000) - wire.ORIGIN_MS
+
+
+def test_a_days_amount_may_go_at_once_and_comes_back_at_midnight(a: Replica, clock: Clock) -> None:
+    """A rolling day would free it 24 hours later; the calendar's does at 00:00, and says so."""
+    limit, clock.now = quota(10), at("2026-11-24T18:00")
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+    assert refusal(a.arrive(call(charge(limit, 1), wait=0))) == ("wait_too_long", 6 * HOUR)
+    clock.now += 6 * HOUR - 1
+    assert not grants(a.arrive(call(charge(limit, 1), wait=0)))
+    clock.now += 1
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+
+
+@pytest.mark.parametrize(
+    ("now", "hours"),
+    [("2026-07-01T07:00", 24), ("2026-03-08T08:00", 23), ("2026-11-01T07:00", 25), ("2026-11-01T20:00", 12)],
+)
+def test_midnight_is_that_of_the_zone_through_a_change_of_clocks(
+    a: Replica, clock: Clock, now: str, hours: int
+) -> None:
+    """Pacific days of 23, 24 and 25 hours."""
+    limit, clock.now = quota(1, zone=LA), at(now)
+    assert grants(a.arrive(call(charge(limit), wait=0)))
+    assert refusal(a.arrive(call(charge(limit), wait=0))) == ("wait_too_long", hours * HOUR)
+
+
+def test_a_month_ends_on_the_first(a: Replica, clock: Clock) -> None:
+    """Of February, an hour after the end of a January's last evening."""
+    limit, clock.now = quota(1, period="month"), at("2026-01-31T23:00")
+    assert grants(a.arrive(call(charge(limit), wait=0)))
+    assert refusal(a.arrive(call(charge(limit), wait=0))) == ("wait_too_long", HOUR)
+
+
+def test_a_call_that_waits_past_midnight_is_charged_to_the_new_day(a: Replica, clock: Clock) -> None:
+    """The period is picked at the grant (Q21): what it takes is not free again until the next midnight."""
+    limit, clock.now = quota(3), at("2026-11-24T23:59:50")
+    a.arrive(call(charge(limit, 3), wait=0))
+    reply = a.arrive(call(charge(limit, 2), wait=60_000))
+    assert (len(reply.held), reply.next_ms) == (1, 10_000)
+    clock.now += 9999
+    assert not grants(a.tick())
+    clock.now += 1
+    assert grants(a.tick()) == [2]
+    assert not grants(a.arrive(call(charge(limit, 2), wait=0)))
+    assert grants(a.arrive(call(charge(limit, 1), wait=0)))
+
+
+def test_a_call_within_the_jitter_of_midnight_counts_in_both_days(a: Replica, clock: Clock) -> None:
+    """The upstream may count it in either: 4 before midnight, 1 in its last half second, and 9 are left of 10 after."""
+    limit, clock.now = quota(10, jitter=500), at("2026-11-24T23:59:59.499")
+    assert grants(a.arrive(call(charge(limit, 4), wait=0)))
+    clock.now += 1
+    slice_ = a.arrive(call(charge(limit, 1), wait=0)).granted[0].slices[0]
+    assert not grants(a.arrive(call(charge(limit, 6), wait=0)))
+    clock.now += 500
+    assert not grants(a.arrive(call(charge(limit, 10), wait=0)))
+    a.tick(wire.settle(charge(limit, 1), slice_, -1))
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+
+
+def test_at_the_edge_a_full_next_day_is_waited_for_to_its_end(a: Replica, clock: Clock) -> None:
+    """Both days must have room; the one that has none tells the time."""
+    limit, clock.now = quota(10, jitter=500), at("2026-11-24T23:59:59.600")
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+    assert refusal(a.arrive(call(charge(limit, 1), wait=0))) == ("wait_too_long", 24 * HOUR + 400)
+
+
+def test_a_settlement_goes_to_the_period_charged(a: Replica, clock: Clock) -> None:
+    """After midnight it neither frees nor fills the new day; before, it frees at once, and whoever waits goes."""
+    limit, clock.now = quota(10), at("2026-11-24T23:00")
+    slice_ = a.arrive(call(charge(limit, 10), wait=0)).granted[0].slices[0]
+    a.tick(wire.settle(charge(limit, 10), slice_, -4))
+    assert grants(a.arrive(call(charge(limit, 4), wait=0)))
+    a.arrive(call(charge(limit, 5), wait=2 * HOUR))
+    assert grants(a.tick(wire.settle(charge(limit, 6), slice_, -5))) == [3]
+    clock.now += HOUR
+    assert grants(a.arrive(call(charge(limit, 6), wait=0)))
+    a.tick(wire.settle(charge(limit, 4), slice_, -4))
+    assert not grants(a.arrive(call(charge(limit, 5), wait=0)))
+    a.tick(wire.settle(charge(limit, 4), slice_, 40))
+    assert grants(a.arrive(call(charge(limit, 4), wait=0)))
+
+
+def test_a_credit_for_what_the_store_has_lost_makes_no_room(a: Replica, clock: Clock) -> None:
+    """Nothing is used less than not at all."""
+    limit, clock.now = quota(10), at("2026-11-24T12:00")
+    a.tick(wire.settle(charge(limit, 5), 2 * at("2026-11-25T00:00"), -5))
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+    assert not grants(a.arrive(call(charge(limit, 1), wait=0)))
+
+
+def test_a_clock_that_steps_back_over_midnight_keeps_both_days(a: Replica, clock: Clock) -> None:
+    """The wall clock may step: what the new day gave stays given, and at its edge the fuller day decides."""
+    limit, clock.now = quota(10, jitter=500), at("2026-11-25T00:00:01")
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+    clock.now = at("2026-11-24T23:59:59.600")
+    assert not grants(a.arrive(call(charge(limit, 1), wait=0)))
+    clock.now = at("2026-11-24T23:59:59")
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+
+
+def test_whoever_comes_behind_more_than_a_days_amount_is_told_a_later_day(a: Replica, clock: Clock) -> None:
+    """8 of 10 wait for tomorrow, so another 8 can go the day after."""
+    limit, clock.now = quota(10), at("2026-11-24T18:00")
+    a.arrive(call(charge(limit, 10), wait=0))
+    assert a.arrive(call(charge(limit, 8), wait=10 * HOUR)).held
+    assert refusal(a.arrive(call(charge(limit, 8), wait=0))) == ("wait_too_long", 30 * HOUR)
+    assert refusal(a.arrive(call(charge(limit, 2), wait=0))) == ("wait_too_long", 6 * HOUR)
+
+
+def test_a_replica_whose_clock_is_days_behind_only_waits(a: Replica, clock: Clock) -> None:
+    """It names no period that is now: its calls are counted in the last it names, and told to come back in a minute."""
+    limit, clock.now = quota(1), at("2026-11-24T18:00")
+    a.skew = -72 * HOUR
+    assert grants(a.arrive(call(charge(limit), wait=0)))
+    assert refusal(a.arrive(call(charge(limit), wait=0))) == ("wait_too_long", 60_000)
+
+
+def test_a_months_use_is_kept_until_it_ends(clock: Clock) -> None:
+    """Expiry throws away what is over, not what is long: swept on the 20th, the 1st's use still counts."""
+    host, limit = TablesHost(), quota(5, period="month")
+    a, clock.now = Replica(host, clock), at("2026-11-01T12:00")
+    assert grants(a.arrive(call(charge(limit, 5), wait=0)))
+    clock.now = at("2026-11-20T12:00")
+    host.engine.sweep(clock.now)
+    a.restart()
+    assert not grants(a.arrive(call(charge(limit, 1), wait=0)))
+
+
+def test_a_cost_above_the_amount_never_fits_and_costs_add_up(a: Replica, clock: Clock) -> None:
+    """1,000 of 999 never; 400 goes twice."""
+    limit, clock.now = quota(999), at("2026-11-24T12:00")
+    assert refusal(a.arrive(call(charge(limit, 1000)))) == ("never_fits", None)
+    assert [bool(grants(a.arrive(call(charge(limit, 400), wait=0)))) for _ in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize("skew", [-600_000, 600_000])
+@pytest.mark.parametrize("minutes", [-5, 5])
+def test_the_stores_clock_decides_not_the_replicas(a: Replica, clock: Clock, skew: int, minutes: int) -> None:
+    """Around midnight a replica whose clock is ten minutes off charges the same day as one whose clock is right."""
+    limit, clock.now = quota(10), at("2026-11-25T00:00") + minutes * 60_000
+    a.skew = skew
+    a.arrive(call(charge(limit, 10), wait=0))
+    a.skew = 0
+    wait = refusal(a.arrive(call(charge(limit, 1), wait=0)))[1]
+    assert wait == (5 * 60_000 if minutes < 0 else 24 * HOUR - 5 * 60_000)
+
+
+def test_a_fallbacks_clock_that_stands_still_keeps_the_day(clock: Clock) -> None:
+    """The embedded gate's own clock counts from the machine's start; the wall clock it is given decides the day."""
+    host, limit = TablesHost(), quota(1)
+    wall = at("2026-11-24T23:59:59")
+    plan = call(charge(limit), wait=0)
+
+    def tick(n: int, now: int) -> wire.Reply:
+        args = [b"a" * 16, 1, n, 1000, 0, *wire.arrive(n, 0, 0, wire.arrival(plan, wall_ms=wall + now))]
+        return wire.reply(host.engine.tick(wire.meta_key("s"), now, args, raw_ms=wall + now))
+
+    replies = [tick(n, now) for n, now in ((1, 0), (2, 999), (3, 1000), (4, 1001))]
+    assert [len(reply.granted) for reply in replies] == [1, 0, 1, 0]
+    assert refusal(replies[1])[1] == 1
+
+
+def test_a_frame_holds_until_its_period_is_long_over() -> None:
+    """What is remembered by a plan's outline is made anew for the next period, and when the clock went back far."""
+    plan = call(charge(quota(5)))
+
+    class Outline:
+        pass
+
+    plan.outline = outline = Outline()
+    midnight = at("2026-11-25T00:00")
+    frames = [
+        wire.arrival(plan, wall_ms=now).frame
+        for now in (midnight - HOUR, midnight + wire.SKEW_MS - 1, midnight + wire.SKEW_MS, midnight - HOUR)
+    ]
+    assert frames[0] == frames[1] == frames[3]
+    assert frames[1] != frames[2]
+    assert outline is plan.outline
+
+
+def test_the_sum_of_each_local_day_stays_within_the_amount_for_a_week_of_changing_clocks(
+    a: Replica, clock: Clock
+) -> None:
+    """Counted at the grant or up to J later, each Pacific day from 29 October to 5 November holds at most N."""
+    from zoneinfo import ZoneInfo
+
+    limit, clock.now = quota(50, zone=LA, jitter=500), at("2026-10-29T12:00")
+    seen: dict[int, dict[str, int]] = {0: {}, 500: {}}
+    end = at("2026-11-05T12:00")
+    step = 0
+    while clock.now < end:
+        wait = refusal_or_none(a, limit)
+        if wait is None:
+            for late, days in seen.items():
+                day = (
+                    datetime.fromtimestamp((clock.now + late + wire.ORIGIN_MS) / 1000, ZoneInfo(LA)).date().isoformat()
+                )
+                days[day] = days.get(day, 0) + 1
+            step += 1
+            clock.now += (137_000, 1, 250)[step % 3]
+        else:
+            # come back in the last 250 ms before the room, and just then
+            clock.now += max(1, wait - 250) if wait > 250 else wait
+    for days in seen.values():
+        assert max(days.values()) <= 50
+        assert sorted(days.values())[1:-1].count(50) >= 4
+
+
+def refusal_or_none(a: Replica, limit: object) -> int | None:
+    """The wait told to a call that does not go; None: it went."""
+    reply = a.arrive(call(charge(limit), wait=0))  # type: ignore[arg-type]
+    return None if reply.granted else refusal(reply)[1]
