@@ -65,8 +65,8 @@ def pieces(*parts: str) -> str:
 
 REGISTRIES = (
     pieces("pypi", ".org"),
-    pieces("files.pythonhosted", ".org"),
-    pieces("registry.npmjs", ".org"),
+    pieces("files.python", "hosted.org"),
+    pieces("registry.npm", "js.org"),
     pieces("registry.yarnpkg", ".com"),
     pieces("proxy.golang", ".org"),
     pieces("repo.maven.apache", ".org"),
