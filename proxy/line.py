@@ -137,8 +137,13 @@ class Line:
         for taken in grant.taken:
             limit, charge = taken.charge.limit, taken.charge
             cost = charge.cost
-            if limit.kind == "concurrent":
+            if limit.in_flight:
                 self._land(charge)
+            if limit.count_at == "end":
+                true = _units(actual.get(limit.meter, cost / limit.scale), limit.scale)
+                cost = cost if true is None else true
+                session.settle(charge, elsewhere(charge, -1), cost)
+                changed = changed or cost != charge.cost
             elif limit.meter in actual:
                 true = _units(actual[limit.meter], limit.scale)
                 if true is not None and true != charge.cost:
@@ -151,7 +156,7 @@ class Line:
     def refund(self, grant: Grant, session: Session, stands: Standing) -> None:
         """The upstream cannot have counted the call."""
         for taken in grant.taken:
-            if taken.charge.limit.kind == "concurrent":
+            if taken.charge.limit.in_flight:
                 self._land(taken.charge)
             elif taken.charge.cost:
                 session.settle(taken.charge, taken.slice, -taken.charge.cost)
@@ -282,7 +287,7 @@ class Line:
     def took_off(self, grant: Grant, granted: wire.Granted, now_ms: float) -> None:
         """A grant is in flight from now on."""
         for taken in grant.taken:
-            if taken.charge.limit.kind == "concurrent":
+            if taken.charge.limit.in_flight:
                 word = wire.word(taken.charge.bucket)
                 self._flying[word] = self._flying.get(word, 0) + taken.charge.cost
                 if granted.pushed:
@@ -330,7 +335,7 @@ class Line:
         """Remember what was charged on the fallback, to be handed to the store when it is back."""
         for taken in grant.taken:
             limit = taken.charge.limit
-            if limit.kind != "concurrent":
+            if not limit.in_flight:
                 key = (taken.charge.bucket, limit.slice_ms, taken.slice)
                 before = self._carried.get(key)
                 cost = taken.charge.cost + (before[1] if before is not None else 0)

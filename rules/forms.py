@@ -129,6 +129,10 @@ class LimitForm(Form):
     models: Words | None = None
     """Shell-style patterns of model names; `!pattern` excludes; `others`: those no other limit of this meter names."""
     burst: Positive | None = None
+    """What may leave at once from a window that nobody waits for, the rest at an even pace; half of it unless given. As
+    much as the window: no pace."""
+    count_at: Literal["start", "end"] = "start"
+    """When the provider counts a call: as it comes, or with its answer (its cost is held while it is in flight)."""
 
     @model_validator(mode="after")
     def _one_meaning(self) -> LimitForm:
@@ -155,6 +159,8 @@ class LimitForm(Form):
             raise PydanticCustomError("pair", "timezone belongs to window: day or month")
         if calendar and self.burst is not None:
             raise PydanticCustomError("pair", "a calendar quota has no burst: all of it may be used at once")
+        if "count_at" in given and (calendar or self.window is None):
+            raise PydanticCustomError("pair", "count_at belongs to a window in seconds")
         if self.quantum is not None and (calendar or self.window is None):
             raise PydanticCustomError("pair", "quantum belongs to a window in seconds")
         return self

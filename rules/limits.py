@@ -24,6 +24,12 @@ _WHOLE = ("requests", "tokens", "input_tokens", "output_tokens", "images", "unit
 # A rate p/q and a share of a thousandth of it are multiplied in doubles: p * q * 1000 stays below 2^53 (twin.lua).
 _MOST_PRODUCT = 2**53 // 1000
 _LEAST_PRECISION = 1000
+_LEAST_PACED = 10
+"""Smallest amount of a window that is paced unless `burst` says so: fewer calls make no even flow, and who has five a
+minute expects to send five."""
+_PACED_BELOW_MS = 3_600_000
+"""Windows of an hour or more are paced only where `burst` says so: what a team may use in a day it expects to be able
+to use now; in a shorter one it would wait for the user who burnt it (limiter 4.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +126,62 @@ def _shapes(one: Written, meter: str, amount: float, scale: int, jitter_ms: int)
         yield _Shape("quota", f"{form.window}-{zone}", f"{meter} per {form.window} ({zone})", count, fields, amount)
     else:
         assert form.window is not None
-        yield _window(meter, amount, count, form.window, jitter_ms)
+        asked = None if form.burst is None else form.burst * one.factor
+        yield _window(meter, amount, count, form.window, jitter_ms, scale=scale, burst=asked, count_at=form.count_at)
         if form.quantum is not None:
             # N/q per W/q: the amount rounded down, the time up, so never more than the provider lets through
             part = count // form.quantum
             if count and part < (scale if meter in _WHOLE else 1):
                 raise _Impossible(f"quantum leaves less than one of {meter} per part of the window")
-            yield _window(meter, part / scale, part, math.ceil(form.window / form.quantum), jitter_ms)
+            of_part = None if asked is None else asked / form.quantum
+            yield _window(
+                meter,
+                part / scale,
+                part,
+                math.ceil(form.window / form.quantum),
+                jitter_ms,
+                scale=scale,
+                burst=of_part,
+                count_at=form.count_at,
+            )
 
 
-def _window(meter: str, amount: float, count: int, window_ms: int, jitter_ms: int) -> _Shape:
-    fields = {"window_ms": window_ms, "jitter_ms": jitter_ms, "slices": _slices(window_ms)}
+def _window(
+    meter: str,
+    amount: float,
+    count: int,
+    window_ms: int,
+    jitter_ms: int,
+    *,
+    scale: int,
+    burst: float | None,
+    count_at: str,
+) -> _Shape:
+    fields = {
+        "window_ms": window_ms,
+        "jitter_ms": jitter_ms,
+        "slices": _slices(window_ms),
+        "burst": _burst(count, window_ms + jitter_ms, scale, burst),
+        "count_at": count_at,
+    }
     return _Shape("window", _span(window_ms), f"{meter} per {_span(window_ms)}", count, fields, amount)
+
+
+def _burst(count: int, length_ms: int, scale: int, asked: float | None) -> int:
+    """What may leave at once: half the window unless `burst` says otherwise (limiter 4.2); 0 where it is all of it.
+
+    Raises _Impossible where the even flow cannot be counted exactly (pace.lua multiplies N by L).
+    """
+    countable = count * length_ms < MAX_COUNT
+    if asked is None:
+        paced = count >= _LEAST_PACED * scale and length_ms < _PACED_BELOW_MS and countable
+        return math.ceil(count / 2) if paced else 0
+    burst = max(1, math.floor(round(asked * scale, 6)))
+    if burst >= count:
+        return 0
+    if not countable:
+        raise _Impossible("burst cannot be kept exactly for so much in so long a window: leave it out")
+    return burst
 
 
 def _bucket(meter: str, capacity: float, rate: Fraction, scale: int, jitter_ms: int) -> _Shape:

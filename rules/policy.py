@@ -48,6 +48,10 @@ class Limit:
     """J: spread between our grant and the upstream's count (limiter 14)."""
     slices: int = 1
     """k: how many steps the window is cut into (limiter 4.1)."""
+    burst: int = 0
+    """Of a window: what may leave at once while nobody waits, in 1/scale units; 0: all of it (limiter 4.2)."""
+    count_at: Literal["start", "end"] = "start"
+    """Of a window: when the upstream counts a call (Q13). `end`: what it will cost is held while it is in flight."""
     refill: tuple[int, int] = (0, 1)
     """Of a token bucket: so many 1/scale units in so many milliseconds, a reduced fraction (Q19)."""
     period: Period | None = None
@@ -67,6 +71,18 @@ class Limit:
     def slice_ms(self) -> int:
         """w = ceil(L/k)."""
         return math.ceil(self.length_ms / self.slices)
+
+    @property
+    def busy_burst(self) -> int:
+        """What may leave at once where somebody waits: a tenth (limiter 4.2), and room for two calls, so that a tick
+        that comes late by one loses nothing; never more than `burst`."""
+        tenth = math.ceil(self.amount / 10)
+        return min(self.burst, max(tenth, 2 * self.scale) if self.meter == "requests" else tenth)
+
+    @property
+    def in_flight(self) -> bool:
+        """A charge is held while the call is in flight, and given back when it lands."""
+        return self.kind == "concurrent" or self.count_at == "end"
 
     @property
     def of_key(self) -> bool:

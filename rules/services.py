@@ -134,14 +134,12 @@ def _place(form: PlaceForm) -> CredentialPlace:
 
 
 def _written(layer: Layer, limits: Sequence[LimitForm], *steps: str, **rest: Any) -> list[Written]:
-    """The limits of one list with their places; what this list says that has no effect yet is advice."""
+    """The limits of one list with their places."""
     found = [
         Written(limit, layer.ground, (*layer.loc, *steps, "limits", index), **rest)
         for index, limit in enumerate(limits)
     ]
     for one in found:
-        if one.form.burst is not None:
-            one.ground.advise((*one.loc, "burst"), "is read, but calls are not paced yet: the window alone holds")
         if one.form.capacity is not None and layer.says("algorithm") and layer.form.algorithm != "token_bucket":
             one.ground.wrong((*one.loc, "capacity"), "belongs to algorithm: token_bucket")
     return found

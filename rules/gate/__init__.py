@@ -4,6 +4,7 @@ order         numbers as text, and the one order of things
 store_redis   storage over redis.call        } the two adapters, the only files that differ
 store_tables  storage over Lua tables        } between the hosts, with their entries
 this          what one tick knows
+pace          how fast a window is spent
 window        N per W as a sliced sliding window
 gauge         calls in flight, a part per replica
 twin          the upstream's token bucket, mirrored
@@ -31,6 +32,7 @@ from importlib import resources
 
 _ALGORITHM = (
     "this",
+    "pace",
     "window",
     "gauge",
     "twin",

@@ -19,12 +19,12 @@ do
     end
   end
 
-  -- Id and cost of each limit on calls in flight that a grant takes from.
+  -- Id and cost of what a grant holds while the call is in flight.
   local function in_flight(head, candidate)
     local out = {}
     local function note(limits, before)
       for i, limit in ipairs(limits) do
-        if limit.kind == "c" then
+        if limit.kind == "c" or limit.kind == "e" then
           out[#out + 1], out[#out + 2] = limit.id, order.text(head.costs[before + i])
         end
       end

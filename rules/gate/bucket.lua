@@ -2,7 +2,8 @@
 -- goes through fits, then charge, with the cost counted in.
 --
 -- A limit here is {id, kind, amount, w, length}: bucket id, kind, N, and two numbers of its kind:
---   w  a window: slice and window length in milliseconds        c  calls in flight: none
+--   w  a window: slice and window length in milliseconds, bursts `idle` and `busy` (pace.lua; 0: not paced)
+--   e  the same, counted by the upstream when a call ends       c  calls in flight: none
 --   t  a token bucket: units refilled, in how many milliseconds  q  a quota: ends of two periods, and `jitter`
 local bucket = {}
 do
@@ -47,7 +48,7 @@ do
   function bucket.open(limit)
     local b = of_limit[limit]
     if not b then
-      if limit.kind == "w" then
+      if limit.kind == "w" or limit.kind == "e" then
         b = open_window(limit.id, limit.w, limit.length)
       elseif limit.kind == "c" then
         b = open_gauge(limit.id)
@@ -58,7 +59,7 @@ do
       end
       of_limit[limit] = b
     end
-    if limit.kind == "w" and b.w ~= limit.w then
+    if b.slices and b.w ~= limit.w then
       window.fold(b, limit.w, limit.length)
     end
     return b
@@ -72,24 +73,38 @@ do
     return max(1, floor(limit.amount * this.share / 1000))
   end
 
+  -- What calls in flight will cost where the upstream counts at their end (Q13): held by their replicas until then.
+  local function held(limit)
+    return limit.kind == "e" and open_gauge(limit.id).used or 0
+  end
+
   function bucket.used(limit)
     local b = bucket.open(limit)
     if limit.kind == "q" then
       return quota.used(b, limit)
     end
-    return limit.kind == "w" and b.sum or b.used
+    return b.slices and b.sum + held(limit) or b.used
   end
 
   function bucket.fits(limit, cost)
-    return bucket.used(limit) + cost <= bucket.amount(limit)
+    local amount = bucket.amount(limit)
+    if bucket.used(limit) + cost > amount then
+      return false
+    end
+    local b = bucket.open(limit)
+    return not b.slices or pace.fits(b, limit, amount, cost)
   end
 
   -- When `cost` will fit behind `ahead` more; FAR where only a release can tell.
   function bucket.earliest(limit, cost, ahead)
     local b = bucket.open(limit)
     local kind, amount = limit.kind, bucket.amount(limit)
-    if kind == "w" then
-      return window.earliest(b, cost + ahead, amount)
+    if b.slices then
+      local left = amount - held(limit)
+      if cost > left then
+        return order.FAR
+      end
+      return max(window.earliest(b, cost + ahead, left), pace.earliest(b, limit, amount, cost, ahead))
     elseif kind == "t" then
       return twin.earliest(b, cost + ahead, amount)
     elseif kind == "q" then
@@ -101,6 +116,9 @@ do
   -- Thousandths of cost that waiting calls will ask of this bucket.
   function bucket.queue(limit, change)
     local b = bucket.open(limit)
+    if b.slices then
+      pace.queue(b, limit, bucket.amount(limit))
+    end
     b.q = max(0, (limit.kind == "q" and quota.waiting(b) or b.q) + change)
     b.queued, b.changed = true, true
   end
@@ -114,6 +132,9 @@ do
   -- calls in flight.
   function bucket.charge(limit, cost, owner)
     local b = bucket.open(limit)
+    if b.slices then
+      pace.charge(b, limit, bucket.amount(limit), cost)
+    end
     if limit.kind == "w" then
       return window.charge(b, cost)
     elseif limit.kind == "t" then
@@ -121,7 +142,7 @@ do
     elseif limit.kind == "q" then
       return quota.charge(b, limit, cost)
     end
-    gauge.add(owner == this.replica and "r:" or "u:", owner, b, cost)
+    gauge.add(owner == this.replica and "r:" or "u:", owner, open_gauge(limit.id), cost)
     return 0
   end
 
@@ -140,7 +161,10 @@ do
     elseif kind == "q" then
       note_freed(id, quota.settle(open_quota(id), length, slice, delta))
     else
-      note_freed(id, window.settle(open_window(id, w, length), w, slice, delta))
+      local b = open_window(id, w, length)
+      -- one counted at its end is charged now, and what was foreseen of it has been paced already
+      pace.settle(b, kind == "e" and delta - charged or delta)
+      note_freed(id, window.settle(b, w, slice, delta))
     end
   end
 

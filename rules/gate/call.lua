@@ -2,8 +2,8 @@
 -- numbers. Law: nothing here reads the store; a frame's text says everything about it, so it may be remembered.
 --
 -- Frame: `pool candidates commons class weight` (thousandths), then each common limit, then for each candidate `key
--- group scopes.. limits..` (counts first). A limit is `id kind N w L`, a quota `id q N end next J`. Costs stand in the
--- same order: commons, then candidate by candidate.
+-- group scopes.. limits..` (counts first). A limit is `id kind N w L`, a window `id w N w L idle busy`, a quota
+-- `id q N end next J`. Costs stand in the same order: commons, then candidate by candidate.
 local call = {}
 do
   local MOST_FRAMES = 512
@@ -19,6 +19,9 @@ do
       if out[i].kind == "q" then
         out[i].jitter = tonumber(t[at])
         at = at + 1
+      elseif out[i].kind == "w" or out[i].kind == "e" then
+        out[i].idle, out[i].busy = tonumber(t[at]), tonumber(t[at + 1])
+        at = at + 2
       end
     end
     return at

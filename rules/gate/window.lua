@@ -2,7 +2,8 @@
 -- when all of it is older than L. Law: never more than N in any L; `sum` is always the sum of the live slices.
 --
 -- Stored: `sum`, the oldest and newest slice `lo` and `hi`, the slice length `w`, `q` (thousandths of cost that
--- waiting calls will ask for), and one field per slice that was charged. The fast path reads six fields, not 241.
+-- waiting calls will ask for), what pace.lua knows, and one field per slice that was charged. The fast path reads
+-- twelve fields, not 241.
 local window = {}
 do
   local floor, text, max = math.floor, order.text, math.max
@@ -30,6 +31,7 @@ do
   local function empty(b)
     b.wiped, b.changed = b.stored, true
     b.sum, b.lo, b.hi, b.slices, b.marked, b.gone = 0, nil, nil, {}, {}, {}
+    b.pace.owed = 0
   end
 
   -- Drops the slices that are wholly older than L. Amortised O(1): only indexes that expired since are walked.
@@ -46,6 +48,7 @@ do
       return
     end
     fetch(b, b.lo, live - 1)
+    b.gone = pace.leave(b, b.lo, live - 1)
     for i = b.lo, live - 1 do
       if b.slices[i] > 0 then
         b.sum = b.sum - b.slices[i]
@@ -60,11 +63,13 @@ do
   function window.load(id, w, length, now)
     local current = floor(now / w)
     local key = "w:" .. id
-    local v = store.numbers(key, { "sum", "lo", "hi", "w", "q", text(current) })
+    local v = store.numbers(key, {
+      "sum", "lo", "hi", "w", "q", text(current), "d", "dt", "dr", "e", "eu", "c",
+    })
     local b = {
       key = key, id = id, now = now, w = w, length = length, current = current, stored = v[4] and true or false,
       sum = v[1] or 0, lo = v[2] or nil, hi = v[3] or nil, q = v[5] or 0,
-      slices = {}, marked = {}, gone = {}, changed = false, queued = false, fresh = not v[6],
+      slices = {}, marked = {}, gone = {}, changed = false, queued = false, fresh = not v[6], pace = pace.read(v, 7),
     }
     if v[4] and v[4] ~= w then
       b.w, b.current, b.fresh = v[4], floor(now / v[4]), true
@@ -155,6 +160,9 @@ do
     end
     if b.queued or b.wiped then
       values[#values + 1], values[#values + 2] = "q", b.q
+    end
+    if b.pace.changed or b.wiped then
+      pace.save(b, values)
     end
     for i in pairs(b.marked) do
       if b.lo and i >= b.lo then

@@ -65,6 +65,10 @@ def meta_key(service: str) -> bytes:
     return f"rl:{{{word(service)}}}:meta".encode()
 
 
+def _kind(limit: Limit) -> str:
+    return "e" if limit.count_at == "end" else _KINDS[limit.kind]
+
+
 def _limit(limit: Limit) -> str:
     known = _limits.get(id(limit))
     if known is not None and known[0] is limit:
@@ -72,7 +76,9 @@ def _limit(limit: Limit) -> str:
     if not 0 < limit.amount <= MOST:
         raise ValueError(f"amount of {limit.id} must be between 1 and 2^53-1")
     one, two = limit.refill if limit.kind == "token_bucket" else (limit.slice_ms, limit.length_ms)
-    text = f"{_KINDS[limit.kind]} {limit.amount} {one} {two}"
+    text = f"{_kind(limit)} {limit.amount} {one} {two}"
+    if limit.kind == "window":
+        text += f" {limit.burst} {limit.busy_burst}"
     if len(_limits) >= _MOST_REMEMBERED:
         _limits.clear()
     _limits[id(limit)] = (limit, text)
@@ -200,7 +206,7 @@ def settle(charge: Charge, slice_: int, delta: int) -> list[bytes | int]:
         one, two = limit.refill
     elif limit.kind == "quota":
         one, two = 0, _end(limit, slice_ // 2) if slice_ % 2 else 0
-    return [b"S", _KINDS[limit.kind].encode(), word(charge.bucket).encode(), one, two, slice_, charge.cost, delta]
+    return [b"S", _kind(limit).encode(), word(charge.bucket).encode(), one, two, slice_, charge.cost, delta]
 
 
 @dataclass(slots=True)

@@ -154,6 +154,26 @@ async def test_a_refund_takes_everything_back(gate: Gate) -> None:
     await granted(gate, plan((REQUESTS, 10), (FLYING, 2), wait=0))
 
 
+ENDS = Limit(
+    id="e", name="ends", kind="window", meter="tokens", amount=10, window_ms=60_000, slices=240, count_at="end"
+)
+
+
+async def test_a_call_counted_at_its_end_holds_its_estimate_and_then_counts_what_it_was(gate: Gate) -> None:
+    """Of 10 a call holds 9; ended at 3 it leaves 7, and one that was never sent leaves all it held."""
+    first = await gate.acquire(plan((ENDS, 9), wait=0))
+    assert isinstance(first, Grant)
+    assert isinstance(await gate.acquire(plan((ENDS, 2), wait=0)), Refuse)
+    gate.settle(first, {"tokens": 3})
+    second = await gate.acquire(plan((ENDS, 7), wait=0))
+    assert isinstance(second, Grant)
+    gate.refund(second)
+    third = await gate.acquire(plan((ENDS, 7), wait=0))
+    assert isinstance(third, Grant)
+    gate.settle(third, {})
+    assert isinstance(await gate.acquire(plan((ENDS, 1), wait=0)), Refuse)
+
+
 async def test_finishing_twice_is_harmless_and_counted(gate: Gate) -> None:
     """Refund after settle gives nothing back."""
     grant = await granted(gate, plan((REQUESTS, 10)))

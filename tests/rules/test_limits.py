@@ -194,3 +194,51 @@ def test_no_limit_is_larger_than_what_was_written(meter: str, amount: float, win
     assert limit.amount / limit.scale <= amount + 1e-6
     assert limit.slice_ms >= 1
     assert limit.slice_ms * limit.slices >= limit.length_ms
+
+
+@pytest.mark.parametrize(
+    ("text", "burst", "busy"),
+    [
+        ("{requests: 600, window: 60}", 300, 60),
+        ("{requests: 600, window: 60, burst: 100}", 100, 60),
+        ("{requests: 600, window: 60, burst: 20}", 20, 20),
+        ("{requests: 600, window: 60, burst: 600}", 0, 0),
+        ("{requests: 11, window: 60}", 6, 2),
+        ("{requests: 9, window: 60}", 0, 0),
+        ("{requests: 9, window: 60, burst: 1}", 1, 1),
+        ("{tokens: 30001, window: 60}", 15_001, 3001),
+        ("{audio_seconds: 3000, window: 60}", 1_500_000, 300_000),
+        ("{audio_seconds: 3000, window: 60, burst: 100}", 100_000, 100_000),
+        ("{requests: 1000, window: 1h}", 0, 0),
+        ("{requests: 1000, window: 59m}", 500, 100),
+        ("{requests: 1000, window: 1d}", 0, 0),
+        ("{requests: 1000, window: 1d, burst: 200}", 200, 100),
+    ],
+)
+def test_half_a_window_may_leave_at_once_unless_burst_says_otherwise(text: str, burst: int, busy: int) -> None:
+    """A tenth where somebody waits, but two calls; a window of few calls or of an hour or more is not paced."""
+    limit = _limits(f"[{text}]")[0]
+    assert (limit.burst, limit.busy_burst) == (burst, busy)
+
+
+def test_a_quantum_has_its_part_of_the_burst() -> None:
+    """A burst of 60 of 600 a minute is 1 of 10 a second."""
+    assert [limit.burst for limit in _limits("[{requests: 600, window: 60, quantum: 60, burst: 60}]")] == [60, 1]
+
+
+def test_a_burst_that_cannot_be_counted_exactly_is_refused() -> None:
+    """N x L must stay below 2^53; without `burst` such a window is simply not paced."""
+    assert _limits("[{tokens: 1e12, window: 1d}]")[0].burst == 0
+    with pytest.raises(ConfigInvalid, match="burst cannot be kept exactly"):
+        _limits("[{tokens: 1e12, window: 1d, burst: 1e6}]")
+
+
+def test_a_limit_says_when_its_provider_counts() -> None:
+    """`count_at: end` holds a call's cost while it is in flight, and stands only in a window."""
+    assert [limit.in_flight for limit in _limits("[{tokens: 500, window: 60, count_at: end}, {concurrent: 5}]")] == [
+        True,
+        True,
+    ]
+    assert not _limits("[{tokens: 500, window: 60}]")[0].in_flight
+    with pytest.raises(ConfigInvalid, match="count_at belongs to a window"):
+        _limits("[{concurrent: 5, count_at: end}]")

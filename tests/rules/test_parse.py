@@ -191,13 +191,13 @@ def test_the_earlier_file_is_read_as_meters_of_today() -> None:
 
 
 def test_the_earlier_file_with_windows_is_read_unchanged() -> None:
-    """Several windows in one list, twitter for x, and burst, which is advised about."""
+    """Several windows in one list, twitter for x, and burst."""
     result = parsed((CONFIG / "good/earlier-rate-limits-windows.yaml").read_text())
     services = result.policy.services
     assert _ids(services["openai"].limits) == ["requests-60s-group", "tokens-60s-group"]
     assert services["x"].limits[0].window_ms == 900_000
     assert services["x"].backoff.type == "linear"
-    assert [one.path for one in result.advice] == ["services.twitter", "services.twitter.limits[0].burst"]
+    assert [one.path for one in result.advice] == ["services.twitter"]
 
 
 @pytest.mark.parametrize(

@@ -36,10 +36,13 @@ class Checker:
         """A call goes now: no window, bucket or period over its bound (invariant 1), no more than N in flight (2)."""
         for charge in charges:
             limit = bound[charge.limit.id]
-            if limit.kind == "concurrent":
+            if limit.in_flight:
                 here = self.flying.setdefault(charge.bucket, {})
                 here[owner, n] = charge.cost
-                assert sum(here.values()) <= charge.limit.amount, f"{charge.bucket}: {here} at {now}"
+                seen = sum(here.values())
+                if limit.count_at == "end":
+                    seen += sum(e.cost for e in self.charged.get(charge.bucket, []) if now - e.at < limit.length_ms)
+                assert seen <= charge.limit.amount, f"{charge.bucket}: {here} and {seen} at {now}"
                 continue
             entries = self.charged.setdefault(charge.bucket, [])
             entries.append(Entry(now, charge.cost))
@@ -64,6 +67,10 @@ class Checker:
             seen += entry.cost
             counted_in = max(0, now - entry.at - limit.jitter_ms)
             assert seen <= capacity + rate * counted_in, f"{limit.name}: {seen} since {entry.at} at {now}"
+
+    def counted(self, charge: Charge, cost: int, now: int) -> None:
+        """A call that the upstream counts at its end has ended, at `cost`."""
+        self.charged.setdefault(charge.bucket, []).append(Entry(now, cost))
 
     def settled(self, charge: Charge, granted_at: int, delta: int) -> None:
         """A charge of a call that went at `granted_at` was really larger or smaller."""

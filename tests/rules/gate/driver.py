@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import redis
 
@@ -126,17 +126,29 @@ class Replica:
         )
 
 
-def window(amount: int, *, ms: int = 1000, jitter: int = 0, slices: int = 10, name: str = "w") -> Limit:
-    """`amount` requests per `ms`."""
+def window(
+    amount: int,
+    *,
+    ms: int = 1000,
+    jitter: int = 0,
+    slices: int = 10,
+    name: str = "w",
+    burst: int = 0,
+    count_at: Literal["start", "end"] = "start",
+    meter: str = "requests",
+) -> Limit:
+    """`amount` requests per `ms`; not paced unless `burst` says so."""
     return Limit(
         id=name,
         name=f"{amount} per {ms} ms",
         kind="window",
-        meter="requests",
+        meter=meter,
         amount=amount,
         window_ms=ms,
         jitter_ms=jitter,
         slices=slices,
+        burst=burst,
+        count_at=count_at,
     )
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rules.gate import wire
 from rules.policy import Limit
-from rules.verdict import Plan
+from rules.verdict import Charge, Plan
 from tests.redis_server import RedisServer
 
 from .checker import DAY, Checker
@@ -53,6 +53,7 @@ class Player:
         self.acks: list[int] = []
         self.ops: list[Sequence[bytes | int]] = []
         self.unsent: list[int] = []
+        self.ends: list[tuple[Charge, int]] = []
         self.ever: set[int] = set()
         self.all: list[Player] = []
 
@@ -83,7 +84,9 @@ class Player:
         self.expire()
         arrivals = [self.entry(n, keeps_place=False) for n in self.unsent]
         ops = [*[[b"K", n] for n in self.acks], *self.gauges(), *self.ops, *arrivals]
-        self.acks, self.ops, self.unsent = [], [], []
+        for charged, cost in self.ends:
+            self.checker.counted(charged, cost, self.clock.now)
+        self.acks, self.ops, self.unsent, self.ends = [], [], [], []
         reply = self.replica.tick(*ops)  # type: ignore[arg-type]
         for _ in range(20):
             if reply.status == wire.DONE:
@@ -134,7 +137,10 @@ class Player:
         n = sorted(self.open)[pick % len(self.open)]
         granted, plan, at = self.open.pop(n)
         for c, slice_ in zip((*plan.charges, *plan.candidates[granted.candidate].charges), granted.slices, strict=True):
-            if c.limit.kind != "concurrent" and (delta := c.cost * share // 1000 - c.cost):
+            if c.limit.count_at == "end":
+                self.ops.append(wire.settle(c, -1, c.cost * share // 1000))
+                self.ends.append((c, c.cost * share // 1000))
+            elif not c.limit.in_flight and (delta := c.cost * share // 1000 - c.cost):
                 self.ops.append(wire.settle(c, slice_, delta))
                 self.checker.settled(c, at, delta)
         self.checker.landed(self.name, n)
@@ -155,7 +161,8 @@ class Player:
 
 LIMITS = {
     "r": window(6, ms=1000, jitter=50, slices=10, name="r"),
-    "t": window(100, ms=2000, jitter=100, slices=21, name="t"),
+    "t": window(100, ms=2000, jitter=100, slices=21, name="t", burst=50, meter="tokens"),
+    "e": window(150, ms=1500, jitter=100, slices=16, name="e", burst=75, meter="tokens", count_at="end"),
     "c": flying(4, name="c"),
     "u": window(3, ms=700, jitter=0, slices=7, name="u"),
     "b": bucket(120, 40, 1000, jitter=60, name="b"),
@@ -168,10 +175,16 @@ NEAR_MIDNIGHT = 2 * DAY - 8000
 
 def plans() -> list[Plan]:
     """Calls of three users in two tiers over common and key limits, pools of one, two and three keys in two groups."""
-    r, t, c, u, b, d = (LIMITS[name] for name in "rtcubd")
+    r, t, c, u, b, d, e = (LIMITS[name] for name in "rtcubde")
 
     def k(name: str, group: str, tokens: int) -> Any:
-        charges = (charge(r, 1, group), charge(t, tokens, group), charge(c, 1, group), charge(b, tokens, group))
+        charges = (
+            charge(r, 1, group),
+            charge(t, tokens, group),
+            charge(c, 1, group),
+            charge(b, tokens, group),
+            charge(e, tokens, group),
+        )
         return key(name, *charges, group=group)
 
     out = []
@@ -293,6 +306,7 @@ def test_long_histories_leave_a_store_at_rest_empty(history: list[tuple[str, int
     for name, scopes in (
         ("r", ("g1", "g2")),
         ("t", ("g1", "g2")),
+        ("e", ("g1", "g2")),
         ("u", ("u1", "u2")),
         ("c", ("g1", "g2", "all")),
         ("b", ("g1", "g2")),
