@@ -31,6 +31,7 @@ from .measure import Measure
 from .metrics import Metrics
 from .redaction import masked, masked_fields
 from .refusal import problem_of
+from .streak import Streaks
 from .stream import relay, tap_of
 from .tunnel import Tunnels
 from .upstream import Reply, Target, Upstream
@@ -41,8 +42,6 @@ _log = logging.getLogger("headgate.exchange")
 ERROR_BYTES = 65_536
 # Sendings of one call: each of them waited for its grant, so this bounds a pool of dead keys, not a storm.
 ATTEMPTS = 8
-# Groups whose refusals in a row are remembered; callers with keys of their own are a group each.
-GROUPS = 4096
 
 
 class Exchange:
@@ -80,8 +79,7 @@ class Exchange:
         self.idle = asyncio.Event()
         self.resting: dict[str, float] = {}
         """Service -> until when (`now_ms`) the longest rest lasts that a reply taught."""
-        self._row: dict[tuple[str, str], int] = {}
-        """(service, group) -> refusals in a row, for replies that name no time (rules.backoff)."""
+        self._streaks = Streaks()
 
     async def serve(self, call: Call) -> None:
         """Take a call from its head to its answer. Raises only ClientGone and CancelledError."""
@@ -248,8 +246,7 @@ class Exchange:
                     reply.release() if reply.complete else reply.abort()
                     return False
             else:
-                if self._row:
-                    self._row.pop((name, grant.group), None)
+                self._streaks.answered(name, grant.group)
                 if errand.endpoint.body != "none":
                     usage = tap_of(errand.endpoint.body, reply)
             if reply.status >= 300:
@@ -312,18 +309,16 @@ class Exchange:
 
     def _apply(self, errand: Errand, grant: Grant, reading: dialects.Reading) -> Lesson:
         service = errand.service
-        group = (service.name, grant.group)
-        refusals = self._row.get(group, 0)
+        streak = None
         if reading.meaning == "slow_down":
-            if len(self._row) >= GROUPS:
-                self._row.clear()
-            self._row[group] = refusals + 1
+            streak = self._streaks.refused(service.name, grant.group, errand.model)
         lesson = learn(
             reading,
             grant,
             model=errand.model,
             backoff=service.backoff,
-            attempt=refusals,
+            attempt=streak.count - 1 if streak else 0,
+            wide=streak is not None and streak.wide,
             pooled=service.pooled,
         )
         for block in lesson.blocks:

@@ -120,11 +120,21 @@ def costs_of(service: Service, endpoint: Endpoint, model: str | None, counted: M
     return costs
 
 
-def learn(reading: Reading, grant: Grant, *, model: str | None, backoff: Backoff, attempt: int, pooled: bool) -> Lesson:
+def learn(
+    reading: Reading,
+    grant: Grant,
+    *,
+    model: str | None,
+    backoff: Backoff,
+    attempt: int,
+    pooled: bool,
+    wide: bool = False,
+) -> Lesson:
     """What a reply means for its key, its group and this call.
 
     `attempt` counts from 0. A 429 rests the group for the call's model (Q16 of limiter 18) until Retry-After, or for
-    the backoff's delay; a refused or used-up key rests alone, so that the others go on.
+    the backoff's delay; the whole group if another of its models was refused too (`wide`). A refused or used-up key
+    rests alone, so that the others go on.
     """
     meaning = reading.meaning
     if meaning == "ok" or meaning == "fault":
@@ -135,7 +145,8 @@ def learn(reading: Reading, grant: Grant, *, model: str | None, backoff: Backoff
         for_ms = reading.retry_after_ms
         if for_ms is None:
             for_ms = delay_ms(backoff, attempt)
-        scope = model_scope(grant.group, model) if reading.scope == "group_model" else group_scope(grant.group)
+        narrow = reading.scope == "group_model" and not wide
+        scope = model_scope(grant.group, model) if narrow else group_scope(grant.group)
         return Lesson(blocks=(Block(scope, for_ms, meaning),), retry=True, counted=reading.counted, meaning=meaning)
     if meaning == "exhausted":
         for_ms = reading.retry_after_ms if reading.retry_after_ms is not None else EXHAUSTED_MS

@@ -262,6 +262,28 @@ async def test_refusals_in_a_row_rest_longer_until_a_call_succeeds(caplog: pytes
     assert rests == ["60 ms", "120 ms", "60 ms"]
 
 
+async def test_refusals_of_two_models_rest_the_group_and_of_one_only_that_model() -> None:
+    """While one model rests another is served; when a second is refused too, a third has to wait."""
+    rest = refusal(429, "rate_limit_exceeded", fields=b"retry-after: 30\r\n")
+    answers = iter([rest, DONE, rest, rest])
+
+    async def next_answer(peer: Peer) -> None:
+        while await peer.request() is not None:
+            await peer.send(next(answers))
+
+    served, arrived = [], []
+    async with (
+        raw_server(next_answer) as upstream,
+        corridor(service(upstream, ROOMY, keys="[{name: a, env: KEY_A}]")) as front,
+    ):
+        for model in (b"gpt-4o", b"gpt-4.1", b"gpt-4o", b"o1", b"o3", b"gpt-4.1"):
+            reply = await front.ask(body=CHAT.replace(b"gpt-4o", model), x_headgate_max_wait="0")
+            served.append(reply.status == 200)
+            arrived.append(len(upstream.requests))
+    assert served == [False, True, False, False, False, False]
+    assert arrived == [1, 2, 2, 3, 4, 4]
+
+
 # refusals
 
 

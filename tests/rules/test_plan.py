@@ -344,6 +344,13 @@ def test_slow_down_rests_the_group_for_as_long_as_was_said(scope: Scope, rests: 
     assert lesson_of("slow_down", after=1234, scope=scope, pooled=pooled) == ((Block(rests, 1234, "slow_down"),), True)
 
 
+def test_a_second_model_s_refusal_rests_the_whole_group() -> None:
+    """What the group as a whole has used up no model of it has."""
+    reading = Reading(meaning="slow_down", retry_after_ms=5, scope="group_model", counted=True, limits=())
+    made = learn(reading, GRANT, model="m", backoff=BACKOFF, attempt=1, pooled=True, wide=True)
+    assert made.blocks == (Block(GROUP, 5, "slow_down"),)
+
+
 def test_slow_down_without_a_time_rests_longer_each_time() -> None:
     """From the first delay of the policy to its last."""
     rests = [lesson_of("slow_down", attempt=attempt)[0][0].for_ms for attempt in range(8)]
