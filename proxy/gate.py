@@ -1,4 +1,4 @@
-"""The gate as the rest of the proxy sees it: acquire, settle, refund, rest (limiter.md 5).
+"""The gate as the rest of the proxy sees it: acquire, explain, settle, refund, rest (limiter.md 5).
 
 Nobody who calls these can tell which host answers; ticker.py speaks to it. Law: a call waits on a future of its own,
 never on Redis, so cancelling it can desynchronise nothing; every grant is finished once.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 from rules.gate import wire
+from rules.gate.explain import explained
 from rules.gate.standing import Standing
-from rules.verdict import Block, Grant, Plan, Refuse
+from rules.verdict import Block, Explained, Grant, Plan, Refuse
 
 from .line import Line, Waiting
 from .redis_host import RedisHost, StoreUnavailable
@@ -165,6 +167,25 @@ class Gate:
         limit = wire.limit_at(waiting.plan, waiting.binds)
         waiting.resolve(Refuse(code="hold_expired", limit=limit, waited_ms=self._waited(waiting)))
         self._ticker.flush_soon(line)
+
+    async def explain(self, plan: Plan, *, enqueued_ms: float | None = None) -> Explained:
+        """What `acquire` would say now, without charging anything or taking a place (limiter.md 11).
+
+        On a shared store the answer is the store's: what this process has yet to tell it is sent first and not waited
+        for. Raises StoreUnavailable where `acquire` would turn to the embedded gate, and ValueError as it does.
+        """
+        if self._draining:
+            return Explained(verdict="refuse", code="draining")
+        now = self._now_ms()
+        keeps = enqueued_ms is not None and enqueued_ms < now
+        age = math.floor(now) - math.floor(enqueued_ms) if keeps and enqueued_ms is not None else 0
+        n = self._count + 1
+        arrival = wire.arrival(plan, keeps_place=keeps, wall_ms=self._wall_ms())
+        line = self._ticker.lines.get(plan.service)
+        if line is not None and line.has_work:
+            self._ticker.flush(line)
+        question = wire.arrive(n, age, plan.max_wait_ms, arrival)
+        return explained(await self._ticker.ask(wire.meta_key(plan.service), question), n, plan)
 
     def settle(self, grant: Grant, actual: Mapping[str, float]) -> None:
         """The call is over: `actual` maps meters to true amounts in natural units; absent ones keep the estimate."""

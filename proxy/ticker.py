@@ -11,11 +11,12 @@ import functools
 import logging
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from rules.gate import wire
 from rules.gate.engine import Engine
+from rules.gate.explain import question
 
 from .line import Batch, Line, Waiting
 from .redis_host import RedisHost, StoreUnavailable
@@ -194,6 +195,19 @@ class Ticker:
                 if self.online:
                     self.go_offline(str(error))
                 return None
+
+    async def ask(self, key: bytes, arrival: Sequence[bytes | int]) -> bytes:
+        """A tick that only asks (rules.gate.explain), of the host in use. Raises StoreUnavailable; the host stays."""
+        replica = self._replica.encode()
+        if not self.online:
+            args = question(replica, self._share(), arrival)
+            return self._engine.tick(key, math.floor(self._now_ms()), args, raw_ms=math.floor(self._wall_ms()))
+        assert self._store is not None
+        args = question(replica, WHOLE, arrival)
+        try:
+            return await self._store.tick(key, args)
+        except StoreUnavailable:
+            return await self._store.tick(key, args)
 
     def _apply(self, line: Line, batch: Batch, reply: wire.Reply) -> None:
         if reply.status != wire.DONE:

@@ -1,6 +1,7 @@
 """What the rules and the gate say about a call: values that carry their reason.
 
-Plan goes into the gate, Grant or Refuse comes out; Lesson is what a reply taught. The reasons are the codes of
+Plan goes into the gate, Grant or Refuse comes out, or Explained where it was only asked; Lesson is what a reply
+taught. The reasons are the codes of
 design 4.2: the same word reaches the client's header, the log line and the metric label.
 
 None is changed once made. Those built for every call are not declared frozen: that makes them three times as costly to
@@ -95,6 +96,50 @@ class Refuse:
     retry_after_ms: int | None = None
     """From now until the earliest moment the call would be admitted; None: waiting does not help, or nobody knows."""
     waited_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How one limit stands for a call, in 1/limit.scale units."""
+
+    charge: Charge
+    """The bucket, and what the call would take from it."""
+    used: int
+    amount: int
+    """What may be used of it now: less than the limit's own while a replica is alone (limiter 12)."""
+    ahead: int
+    """What waiting calls will take before this one; an estimate."""
+    fits_ms: int | None
+    """From now until the call fits behind those; None: never, or only a call that ends can tell."""
+
+    @property
+    def room(self) -> int:
+        """What is free now, waiting calls not counted."""
+        return max(0, self.amount - self.used)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """What the gate would say to a call now (limiter 11). Nothing was charged, and nobody stands in line for it."""
+
+    verdict: str
+    """go, wait, refuse."""
+    code: str | None = None
+    """Why it would be refused, as Refuse has it."""
+    key: str | None = None
+    """The key it would go with; if it would not go, the one that could serve it first. None: no key may serve it."""
+    group: str | None = None
+    rests_ms: int = 0
+    """How long that key still rests."""
+    wait_ms: int | None = None
+    """0: it would go now, or as soon as those due before it have gone. For wait and refuse the estimate of when it
+    would be admitted, from now; None: waiting does not help, or nobody knows."""
+    binds: Charge | None = None
+    """The bucket that decides that."""
+    rooms: tuple[Room, ...] = ()
+    """The common limits, then those of the key."""
+    waiting: int = 0
+    """Calls of all replicas that wait for the service."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ tick          one run: guard, operations, reply
 entry_redis   how Redis calls tick;  entry_tables: how this process does
 
 engine.py     the host in this process;  wire.py: operations and replies as both hosts speak them
-standing.py   lanes and dominant shares, as the wire carries them
+standing.py   lanes and dominant shares, as the wire carries them;  explain.py: the tick that only asks
 """
 
 from __future__ import annotations

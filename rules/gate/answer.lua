@@ -3,7 +3,7 @@
 local answer = {}
 do
   local FAR = order.FAR
-  local GRANT, REFUSE, PUSHED, HELD = 1, 2, 3, 4
+  local GRANT, REFUSE, PUSHED, HELD, SEEN = 1, 2, 3, 4, 5
   local CODES = { wait_too_long = 1, never_fits = 2, queue_full = 3, no_key = 4, store_unavailable = 5 }
   local answers, pushed, pushed_to
 
@@ -11,12 +11,37 @@ do
     answers, pushed, pushed_to = {}, {}, {}
   end
 
-  function answer.refuse(head, code, position, at)
-    local wait = at and at < FAR and math.max(0, at - this.now) or -1
-    local out = { REFUSE, head.n, CODES[code], position or 0, wait }
+  -- Milliseconds from now; -1: nobody knows.
+  local function wait_until(at)
+    return at and at < FAR and math.max(0, at - this.now) or -1
+  end
+
+  local function say(out)
     for i = 1, #out do
       answers[#answers + 1] = out[i]
     end
+  end
+
+  function answer.refuse(head, code, position, at)
+    say({ REFUSE, head.n, CODES[code], position or 0, wait_until(at) })
+  end
+
+  -- How things stand for a call that would go at `at`: the candidate (nil: that which fits earliest) and its rest, then
+  -- each limit: {used, amount, what goes before the call, when it fits behind that}.
+  function answer.see(head, index, at)
+    index = index or pool.earliest(head.frame, head.costs, {}, head)
+    local candidate = head.frame.candidates[index]
+    local rest = math.max(0, pool.rests_until(head.frame, candidate) - this.now)
+    say({ SEEN, head.n, index, rest, wait_until(at), #head.frame.commons + #candidate.limits })
+    local function stand(limits, before, of_key)
+      for i, limit in ipairs(limits) do
+        local cost, amount, ahead = head.costs[before + i], bucket.amount(limit), line.ahead(head, limit, of_key)
+        local fits = cost <= amount and bucket.earliest(limit, cost, ahead) or FAR
+        say({ bucket.used(limit), amount, ahead, wait_until(fits) })
+      end
+    end
+    stand(head.frame.commons, 0, false)
+    stand(candidate.limits, candidate.from, true)
   end
 
   -- Id and cost of what a grant holds while the call is in flight.

@@ -31,12 +31,6 @@ do
     source.held, source.skips, source.deep, source.done, source.at = 0, {}, {}, false, FAR
   end
 
-  local function wake_all(names)
-    for _, name in ipairs(names) do
-      dispatch.wake(name)
-    end
-  end
-
   -- Look again at `at`, though its source may have had its turn in this tick already.
   local function wake_by(name, at)
     place.wake_by(name, at)
@@ -164,9 +158,18 @@ do
     return pool.taken_before(head.frame, head)
   end
 
+  -- How things stand for a call that only asks, by what decides about it.
+  local function see(head)
+    line.stand(head)
+    answer.see(head, decide(head, held_before(head)), estimate(head))
+  end
+
   local function arrive(head)
     if #head.frame.candidates == 0 then
       return answer.refuse(head, "no_key")
+    end
+    if this.asks then
+      see(head)
     end
     if head.observed then
       return observe(head)
@@ -237,7 +240,10 @@ do
     end
     head.tag, head.leads, one.head = one.tag, true, head
     if head.deadline <= this.now then
-      return wake_all(line.leave(head))
+      for _, name in ipairs(line.leave(head)) do
+        dispatch.wake(name)
+      end
+      return
     end
     if one.deep then
       return retry_deep(source, one)
@@ -374,6 +380,9 @@ do
       if #arrivals[j].frame.candidates == 0 or arrivals[j].observed or impossible(arrivals[j]) then
         arrive(arrivals[j])
       else
+        if this.asks then
+          see(arrivals[j])
+        end
         hold(arrivals[j], "ready")
       end
     end

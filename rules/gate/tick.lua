@@ -1,5 +1,7 @@
 -- One run for one replica and one service (limiter.md 7): guard, operations, arrivals and waiting calls, reply.
--- Law: a tick takes effect exactly once; whatever it writes, it writes after everything is decided.
+-- Law: a tick takes effect exactly once; whatever it writes, it writes after everything is decided. So a tick that only
+-- asks (seq 0) decides the same and writes nothing: it is no heartbeat and no part of any replica's numbers (limiter.md
+-- 11). Its answers are what a tick with these operations would say.
 --
 -- Arguments: replica, incarnation, seq, share (per mille), epoch (0: none known), then operations, each a letter and
 -- its fields:
@@ -12,7 +14,8 @@
 --   K n                                             a pushed grant was received
 -- Reply, integers joined by spaces: status, epoch, next look in ms (-1: none), rank, live replicas, waiting, then
 -- answers: `1 n candidate fullest use count slices..` for a grant, the same with 3 for one that another replica's tick
--- made, `2 n code position wait` for a refusal, `4 n position` for a call that is held.
+-- made, `2 n code position wait` for a refusal, `4 n position` for a call that is held. Before that, where it only asks:
+-- `5 n candidate rest wait count` and for each limit of the call `used amount ahead wait`.
 local tick = {}
 do
   local text = order.text
@@ -266,7 +269,7 @@ do
 
   local function begin(key, argv)
     store.open(string.sub(key, 1, -5))
-    this.replica, this.share = argv[1], tonumber(argv[4])
+    this.replica, this.share, this.asks = argv[1], tonumber(argv[4]), tonumber(argv[3]) == 0
     bucket.begin()
     pool.begin()
     ranked.begin()
@@ -302,6 +305,9 @@ do
     begin(key, argv)
     local incarnation, seq, epoch = tonumber(argv[2]), tonumber(argv[3]), tonumber(argv[5])
     local meta = read_meta(now)
+    if this.asks then
+      return reply(meta, dispatch.run(operations(argv, 6)))
+    end
     local v = store.numbers("rep:" .. this.replica, { "inc", "seq", "x" })
     local rep = { incarnation = v[1], seq = v[2], refreshed = v[3] }
     local instead = guard(rep, incarnation, seq, epoch, meta)

@@ -239,12 +239,18 @@ class Granted:
         )
 
 
-def limit_at(plan: Plan, position: int) -> Limit | None:
-    """The limit at a place in the costs, from 1; None for 0."""
+def charge_at(plan: Plan, position: int) -> Charge | None:
+    """The charge at a place in the costs, from 1; None for 0."""
     if position == 0:
         return None
     charges = [*plan.charges, *[charge for c in plan.candidates for charge in c.charges]]
-    return charges[position - 1].limit
+    return charges[position - 1]
+
+
+def limit_at(plan: Plan, position: int) -> Limit | None:
+    """The limit of that charge."""
+    charge = charge_at(plan, position)
+    return charge.limit if charge is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +269,19 @@ class Refused:
         return Refuse(code=self.code, limit=limit, retry_after_ms=self.wait_ms, waited_ms=waited_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How things stand for a call that only asked, as the host says it."""
+
+    n: int
+    candidate: int
+    """Index in Plan.candidates: the one it would get, or that fits earliest."""
+    rests_ms: int
+    wait_ms: int | None
+    rooms: tuple[tuple[int, int, int, int | None], ...]
+    """Used, amount, ahead, and when it fits, of each common limit and each of the candidate's."""
+
+
 @dataclass(slots=True)
 class Reply:
     """What a tick answered."""
@@ -279,6 +298,8 @@ class Reply:
     refused: tuple[Refused, ...]
     held: tuple[tuple[int, int], ...]
     """(n, place in the costs of the limit that binds, from 1; 0: none) of arrivals that wait."""
+    seen: tuple[Seen, ...]
+    """Of arrivals that only ask."""
 
 
 def reply(answer: bytes) -> Reply:
@@ -288,6 +309,7 @@ def reply(answer: bytes) -> Reply:
     granted: list[Granted] = []
     refused: list[Refused] = []
     held: list[tuple[int, int]] = []
+    seen: list[Seen] = []
     at, end = 6, len(numbers)
     while at < end:
         kind = numbers[at]
@@ -299,11 +321,19 @@ def reply(answer: bytes) -> Reply:
         elif kind == 4:
             held.append((numbers[at + 1], numbers[at + 2]))
             at += 3
+        elif kind == 5:
+            n, candidate, rests_ms, wait, count = numbers[at + 1 : at + 6]
+            at += 6 + 4 * count
+            rows = [numbers[i : i + 4] for i in range(at - 4 * count, at, 4)]
+            rooms = tuple([(used, amount, ahead, _known(fits)) for used, amount, ahead, fits in rows])
+            seen.append(Seen(n, candidate - 1, rests_ms, _known(wait), rooms))
         else:
-            wait = numbers[at + 4]
-            refused.append(
-                Refused(numbers[at + 1], _CODES[numbers[at + 2]], numbers[at + 3], wait if wait >= 0 else None)
-            )
+            code, position, wait = numbers[at + 2 : at + 5]
+            refused.append(Refused(numbers[at + 1], _CODES[code], position, _known(wait)))
             at += 5
     look = None if next_ms < 0 else next_ms
-    return Reply(status, epoch, look, rank, replicas, waiting, tuple(granted), tuple(refused), tuple(held))
+    return Reply(status, epoch, look, rank, replicas, waiting, tuple(granted), tuple(refused), tuple(held), tuple(seen))
+
+
+def _known(wait: int) -> int | None:
+    return None if wait < 0 else wait

@@ -11,13 +11,44 @@ import redis
 from rules import gate
 from rules.gate import wire
 from rules.gate.engine import Engine
+from rules.gate.explain import explained, question
 from rules.periods import Period
 from rules.policy import Limit
-from rules.verdict import Candidate, Charge, Plan
+from rules.verdict import Candidate, Charge, Explained, Plan
 from tests.redis_server import RedisServer
 
 CLOCK_IN_ARGUMENTS = "this.raw = tonumber(table.remove(ARGV))\nreturn tick.run(KEYS[1], ARGV, this.raw)\n"
 """The test build's entry: the only difference from what production runs on Redis."""
+
+
+CONTENTS = """
+  function store.contents()
+    local out = {}
+    local function say(of, words)
+      for k, v in pairs(of) do
+        if type(v) == "table" then
+          say(v, words .. tostring(k) .. "/")
+        else
+          out[#out + 1] = words .. tostring(k) .. "=" .. (type(v) == "number" and order.text(v) or tostring(v))
+        end
+      end
+    end
+    for name, of in pairs(services) do
+      say({ of.hash, of.sorted, of.dies }, name)
+    end
+    table.sort(out, order.less)
+    return table.concat(out, ";")
+  end
+"""
+"""The test build's way to see the whole store in this process; Redis has its own."""
+
+
+def _with_contents(source: str) -> str:
+    """The chunk, answering the tick of a service called `contents` with all it holds."""
+    source = source.replace("  function store.size()", CONTENTS + "\n  function store.size()")
+    return source.replace(
+        "  this.raw = raw\n", '  if key == "contents" then return store.contents() end\n  this.raw = raw\n'
+    )
 
 
 class Host(Protocol):
@@ -29,13 +60,16 @@ class Host(Protocol):
     def empty(self) -> None:
         """Lose everything, as a store that restarts without its data."""
 
+    def contents(self) -> object:
+        """The whole store, to be compared."""
+
 
 class TablesHost:
     """The host in this process."""
 
     def __init__(self, source: str | None = None) -> None:
-        self._source = source
-        self.engine = Engine(source)
+        self._source = _with_contents(source or gate.tables_script())
+        self.engine = Engine(self._source)
 
     def tick(self, key: bytes, now_ms: int, args: Sequence[bytes | int]) -> bytes:
         """One tick."""
@@ -44,6 +78,10 @@ class TablesHost:
     def empty(self) -> None:
         """Lose everything."""
         self.engine = Engine(self._source)
+
+    def contents(self) -> object:
+        """Every value and when its key expires."""
+        return self.engine.tick(b"contents", 0, [])
 
 
 class RedisClockHost:
@@ -65,6 +103,10 @@ class RedisClockHost:
         """Lose everything."""
         self.client.flushall()
         self._sha = str(self.client.script_load(self._script))
+
+    def contents(self) -> object:
+        """Every key as it would be dumped, and when it expires."""
+        return {key: (self.client.dump(key), self.client.pexpiretime(key)) for key in self.client.scan_iter()}
 
     def close(self) -> None:
         """Let the connection go."""
@@ -117,6 +159,13 @@ class Replica:
     def arrive(self, plan: Plan, *, age: int = 0) -> wire.Reply:
         """One call enters, in a tick of its own; its number is `count`."""
         return self.tick(self.arrival(plan, age=age))
+
+    def explain(self, plan: Plan, *, age: int = 0) -> Explained:
+        """What would be said to a call that enters now; its number would be the next."""
+        n = self.count + 1
+        arrival = wire.arrival(plan, keeps_place=age > 0, wall_ms=self.wall())
+        asked = question(self.id, self.share, wire.arrive(n, age, plan.max_wait_ms, arrival))
+        return explained(self.host.tick(self.key, self.clock.now, asked), n, plan)
 
     def arrival(self, plan: Plan, *, age: int = 0) -> list[bytes | int]:
         """The operation of a new call."""

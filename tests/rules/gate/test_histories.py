@@ -41,6 +41,10 @@ class Twins:
         self._tables.empty()
         self._redis.empty()
 
+    def contents(self) -> object:
+        """Both stores."""
+        return self._tables.contents(), self._redis.contents()
+
 
 class Player:
     """A replica with the memory of the actor: its waiting calls, its grants, what it must say next."""
@@ -222,10 +226,10 @@ step = st.one_of(
 )
 
 
-def play(host: Host, history: list[tuple[str, int, int]]) -> list[Player]:
+def play(host: Host, history: list[tuple[str, int, int]], kind: type[Player] = Player) -> list[Player]:
     """Run a history, then let everything end."""
     clock, checker = Clock(NEAR_MIDNIGHT), Checker()
-    players = [Player(host, clock, name, checker, LIMITS) for name in ("a", "b")]
+    players = [kind(host, clock, name, checker, LIMITS) for name in ("a", "b")]
     for player in players:
         player.all = players
     for verb, who, value in history:
