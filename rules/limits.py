@@ -86,8 +86,12 @@ def compile_limits(
         per = tuple(scope for scope in SCOPES if scope in one.form.per)
         models = tuple(one.form.models or ())
         scale = _scale(meter, amount, fractional_requests)
-        if round(amount * scale, 6) >= MAX_COUNT:
+        count = round(amount * scale, 6)
+        if count >= MAX_COUNT:
             one.ground.wrong(one.loc, f"the amount is too large to be counted exactly ({meter} in 1/{scale})")
+            continue
+        if 0 < count < 1 or (amount and not count):
+            one.ground.wrong(one.loc, f"the amount is smaller than what can be counted ({meter} in 1/{scale})")
             continue
         try:
             shapes = list(_shapes(one, meter, amount, scale, jitter_ms))

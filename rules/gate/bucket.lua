@@ -1,5 +1,5 @@
 -- The buckets a tick touches: read once, decided on, written at the end (limiter.md 3.1). Law: every use of capacity
--- goes through fits, then charge, with the cost counted in.
+-- goes through fits, then charge, with the cost counted in. An amount of 0 lets nothing through.
 --
 -- A limit here is {id, kind, amount, w, length}: bucket id, kind, N, and two numbers of its kind:
 --   w  a window: slice and window length in milliseconds, bursts `idle` and `busy` (pace.lua; 0: not paced)
@@ -65,12 +65,15 @@ do
     return b
   end
 
-  -- N, or the part of it a host without the others may use: at least 1, or a small limit would serve nobody.
+  -- N, or the part of it a host without the others may use: at least 1, or a small limit would serve nobody. The
+  -- product stays below 2^53.
   function bucket.amount(limit)
-    if this.share == 1000 then
-      return limit.amount
+    local amount, share = limit.amount, this.share
+    if share == 1000 or amount == 0 then
+      return amount
     end
-    return max(1, floor(limit.amount * this.share / 1000))
+    local thousands = floor(amount / 1000)
+    return max(1, thousands * share + floor((amount - thousands * 1000) * share / 1000))
   end
 
   -- What calls in flight will cost where the upstream counts at their end (Q13): held by their replicas until then.
@@ -95,11 +98,13 @@ do
     return not b.slices or pace.fits(b, limit, amount, cost)
   end
 
-  -- When `cost` will fit behind `ahead` more; FAR where only a release can tell.
+  -- When `cost` will fit behind `ahead` more; FAR where only a release can tell, or nothing.
   function bucket.earliest(limit, cost, ahead)
     local b = bucket.open(limit)
     local kind, amount = limit.kind, bucket.amount(limit)
-    if b.slices then
+    if cost > amount or amount == 0 then
+      return order.FAR
+    elseif b.slices then
       local left = amount - held(limit)
       if cost > left then
         return order.FAR

@@ -117,7 +117,7 @@ do
     local after = max(0, b.slices[slice] + delta)
     local before = b.slices[slice]
     b.slices[slice] = after
-    b.sum = b.sum + after - before
+    b.sum = b.sum + (after - before)
     b.marked[slice], b.changed = true, true
     return after < before
   end

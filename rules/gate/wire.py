@@ -73,8 +73,8 @@ def _limit(limit: Limit) -> str:
     known = _limits.get(id(limit))
     if known is not None and known[0] is limit:
         return known[1]
-    if not 0 < limit.amount <= MOST:
-        raise ValueError(f"amount of {limit.id} must be between 1 and 2^53-1")
+    if not 0 <= limit.amount <= MOST:
+        raise ValueError(f"amount of {limit.id} must be between 0 and 2^53-1")
     one, two = limit.refill if limit.kind == "token_bucket" else (limit.slice_ms, limit.length_ms)
     text = f"{_kind(limit)} {limit.amount} {one} {two}"
     if limit.kind == "window":
@@ -93,8 +93,8 @@ def _end(limit: Limit, wall_ms: float) -> int:
 
 def _quota(limit: Limit, wall_ms: float, until: float) -> tuple[str, float]:
     """The quota's words, and until when they hold, at most `until`: two ends, the first maybe just past."""
-    if not 0 < limit.amount <= MOST:
-        raise ValueError(f"amount of {limit.id} must be between 1 and 2^53-1")
+    if not 0 <= limit.amount <= MOST:
+        raise ValueError(f"amount of {limit.id} must be between 0 and 2^53-1")
     end = _end(limit, wall_ms - SKEW_MS)
     return f"q {limit.amount} {end} {_end(limit, end)} {limit.jitter_ms}", min(until, end + SKEW_MS)
 
