@@ -17,7 +17,8 @@ from .log import Record
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """A policy and what was built from it; swapped whole at reload, so that a call sees one policy to its end."""
+    """A policy and what was built from it; swapped whole at reload, so that a call sees one policy at a time. A call
+    that waits moves to the new one (`Exchange._plan`)."""
 
     policy: Policy
     matcher: Matcher
