@@ -7,7 +7,7 @@
 --   t  a token bucket: units refilled, in how many milliseconds  q  a quota: ends of two periods, and `jitter`
 local bucket = {}
 do
-  local floor, max = math.floor, math.max
+  local floor, max, min, FAR = math.floor, math.max, math.min, order.FAR
   local opened, listed, freed, is_freed = {}, {}, {}, {}
   -- The same by limit: a frame's limits are asked several times a call, and this saves building the name each time.
   local of_limit = {}
@@ -67,13 +67,19 @@ do
 
   -- N, or the part of it a host without the others may use: at least 1, or a small limit would serve nobody. The
   -- product stays below 2^53.
-  function bucket.amount(limit)
-    local amount, share = limit.amount, this.share
+  function bucket.part(amount)
+    local share = this.share
     if share == 1000 or amount == 0 then
       return amount
     end
     local thousands = floor(amount / 1000)
     return max(1, thousands * share + floor((amount - thousands * 1000) * share / 1000))
+  end
+
+  -- What holds now, and until when another replica holds it below the limit's own (agreed.lua).
+  function bucket.amount(limit)
+    local amount, till = agreed.amount(limit)
+    return bucket.part(amount), till
   end
 
   -- What calls in flight will cost where the upstream counts at their end (Q13): held by their replicas until then.
@@ -98,16 +104,14 @@ do
     return not b.slices or pace.fits(b, limit, amount, cost)
   end
 
-  -- When `cost` will fit behind `ahead` more; FAR where only a release can tell, or nothing.
-  function bucket.earliest(limit, cost, ahead)
-    local b = bucket.open(limit)
-    local kind, amount = limit.kind, bucket.amount(limit)
+  local function earliest(limit, cost, ahead, amount)
+    local b, kind = bucket.open(limit), limit.kind
     if cost > amount or amount == 0 then
-      return order.FAR
+      return FAR
     elseif b.slices then
       local left = amount - held(limit)
       if cost > left then
-        return order.FAR
+        return FAR
       end
       return max(window.earliest(b, cost + ahead, left), pace.earliest(b, limit, amount, cost, ahead))
     elseif kind == "t" then
@@ -115,7 +119,18 @@ do
     elseif kind == "q" then
       return quota.earliest(b, limit, cost + ahead, amount)
     end
-    return b.used + cost + ahead <= amount and this.now or order.FAR
+    return b.used + cost + ahead <= amount and this.now or FAR
+  end
+
+  -- When `cost` will fit behind `ahead` more; FAR where only a release can tell, or nothing.
+  function bucket.earliest(limit, cost, ahead)
+    local amount, till = bucket.amount(limit)
+    local at = earliest(limit, cost, ahead, amount)
+    if till and at > till then
+      -- the smaller N may be named no more by then, and nothing else would tell
+      at = min(at, max(till, earliest(limit, cost, ahead, bucket.part(limit.amount))))
+    end
+    return at
   end
 
   -- Thousandths of cost that waiting calls will ask of this bucket.
