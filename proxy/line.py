@@ -388,7 +388,7 @@ class Line:
 def _is_live(slice_: int, charge: Charge, now_ms: float) -> bool:
     limit = charge.limit
     if limit.kind == "window":
-        return (slice_ + 1) * limit.slice_ms + limit.length_ms > now_ms
+        return slice_ + limit.slice_ms + limit.length_ms > now_ms
     # a bucket knows its charge by its time, and a quota's period is the store's to judge (quota.lua)
     return limit.kind == "quota" or slice_ + limit.window_ms > now_ms
 

@@ -19,7 +19,7 @@ class Session:
     seq: int = 0
     epoch: int = 0
     settles: dict[tuple[str, int, int], tuple[Charge, int]] = field(default_factory=dict)
-    """(bucket, slice length, slice) -> charge, sum of differences."""
+    """(bucket, slice length, when the slice began) -> charge, sum of differences."""
     corrections: dict[str, tuple[Standing, int]] = field(default_factory=dict)
     """Flow -> where it stands, by how much more it had than was charged. One that is lost is not said again."""
 

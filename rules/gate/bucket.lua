@@ -59,9 +59,6 @@ do
       end
       of_limit[limit] = b
     end
-    if b.slices and b.w ~= limit.w then
-      window.fold(b, limit.w, limit.length)
-    end
     return b
   end
 
@@ -184,7 +181,7 @@ do
       local b = open_window(id, w, length)
       -- one counted at its end is charged now, and what was foreseen of it has been paced already
       pace.settle(b, kind == "e" and delta - charged or delta)
-      note_freed(id, window.settle(b, w, slice, delta))
+      note_freed(id, window.settle(b, slice, delta))
     end
   end
 
