@@ -33,10 +33,10 @@ do
     return opened[name] or keep(name, gauge.load(id, this.now))
   end
 
-  local function open_twin(id, p, q)
+  local function open_twin(id, p, q, settles)
     local name = "t:" .. id
     local b = opened[name] or keep(name, twin.load(id, this.now))
-    twin.drain(b, p, q)
+    twin.drain(b, p, q, settles)
     return b
   end
 
@@ -174,7 +174,7 @@ do
   -- own (a quota: any, and the end of the next period if that was charged too).
   function bucket.settle(kind, id, w, length, slice, charged, delta)
     if kind == "t" then
-      note_freed(id, twin.settle(open_twin(id, w, length), w, length, slice, charged, delta))
+      note_freed(id, twin.settle(open_twin(id, w, length, true), w, length, slice, charged, delta))
     elseif kind == "q" then
       note_freed(id, quota.settle(open_quota(id), length, slice, delta))
     else
