@@ -38,6 +38,8 @@ _KINDS = {"window": "w", "concurrent": "c", "token_bucket": "t", "quota": "q"}
 _CODES = ("", "wait_too_long", "never_fits", "queue_full", "no_key", "store_unavailable")
 _PLAIN = re.compile(r"[!-z|]{1,120}")
 _MOST_REMEMBERED = 8192
+_LONGEST_REMEMBERED = 256
+"""Characters: a user's or a model's name at its longest (head.py, meters/estimate.py)."""
 
 _words: dict[str, str] = {}
 _limits: dict[int, tuple[Limit, str]] = {}
@@ -54,9 +56,11 @@ def word(text: str) -> str:
             found = text
         else:
             found = "#" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        if len(_words) >= _MOST_REMEMBERED:
-            _words.clear()
-        _words[text] = found
+        # what is long is no one's that comes often, and remembering it would fill the memory
+        if len(text) <= _LONGEST_REMEMBERED:
+            if len(_words) >= _MOST_REMEMBERED:
+                _words.clear()
+            _words[text] = found
     return found
 
 
@@ -112,7 +116,7 @@ def _limits_of(charges: Sequence[Charge], words: list[str], wall_ms: float, unti
 
 def _pool(plan: Plan) -> str:
     """Name of the distinct candidate set: keys and their buckets, whatever the amounts are now."""
-    key = tuple([(c.key, *[charge.bucket for charge in c.charges]) for c in plan.candidates])
+    key = tuple([(word(c.key), *[word(charge.bucket) for charge in c.charges]) for c in plan.candidates])
     found = _pools.get(key)
     if found is None:
         found = hashlib.sha256(repr(key).encode("utf-8", "backslashreplace")).hexdigest()[:24]
