@@ -1,7 +1,8 @@
 """A limit as written -> Limit: integers, a stable id, and how finely its window is cut.
 
 Law: the amount is no part of the id, so a limit that is raised keeps its bucket; everything else that changes what is
-counted is (limiter 4.3, Q19). Whatever cannot be exact is rounded to the stricter side.
+counted is (limiter 4.3, Q19). So a limit that gets another window, kind or scope begins with an empty bucket, and for
+one window up to the old amount and the new one may go. Whatever cannot be exact is rounded to the stricter side.
 """
 
 from __future__ import annotations

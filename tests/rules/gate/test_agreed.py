@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from rules.gate import wire
 from rules.policy import Limit
 
-from .driver import Clock, Replica, bucket, call, charge, flying, grants, key, quota, refusal, window
+from .driver import Clock, Replica, bucket, call, charge, flying, gauge, grants, key, quota, refusal, window
 
 
 def slowly(amount: int) -> Limit:
@@ -141,3 +144,46 @@ def test_a_wait_is_as_long_as_the_larger_amount_makes_it(a: Replica, b: Replica)
     wait = refusal(a.arrive(call(charge(limit, 5), wait=0)))[1]
     assert wait is not None
     assert wait >= 60_000
+
+
+@pytest.mark.parametrize("before", KINDS)
+@pytest.mark.parametrize("after", KINDS)
+def test_a_limit_of_another_kind_begins_empty_and_the_old_one_still_settles(
+    a: Replica, before: Callable[[int], Limit], after: Callable[[int], Limit]
+) -> None:
+    """Another kind is another bucket: what the old one gave counts in it alone, so up to both amounts may go in one
+    window. A credit or an excess of the past goes to the old bucket and touches the new one in neither direction."""
+    old, new = replace(before(3), id="old"), replace(after(3), id="new")
+    (granted,) = a.arrive(call(charge(old, 3), wait=0)).granted
+    assert grants(a.arrive(call(charge(new, 3), wait=0)))
+    if old.kind == "concurrent":
+        a.tick(gauge(charge(old), 0))
+    else:
+        a.tick(wire.settle(charge(old, 3), granted.slices[0], 5), wire.settle(charge(old, 3), granted.slices[0], -3))
+    assert not take(a, new)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_window_holds_more_than_the_smaller_amount_in_a_long_overlap(
+    a: Replica, b: Replica, clock: Clock, seed: int
+) -> None:
+    """Random calls of both for half a minute, cut differently, settled up and down: never more than 6 in a second."""
+    rng = random.Random(seed)
+    limits = {a: window(17), b: window(6, slices=25)}
+    counted: list[list[int]] = []
+    open_calls: list[tuple[Limit, int, int, list[int]]] = []
+    take(b, limits[b], "elsewhere")
+    for step in range(400):
+        clock.now += rng.randint(1, 150)
+        replica = b if step % 5 == 0 else rng.choice((a, b))
+        if open_calls and rng.random() < 0.4:
+            limit, slice_, cost, entry = open_calls.pop(rng.randrange(len(open_calls)))
+            entry[1] = rng.randint(0, cost)
+            if entry[1] != cost:
+                replica.tick(wire.settle(charge(limit, cost), slice_, entry[1] - cost))
+        cost = rng.randint(1, 4)
+        for granted in replica.arrive(call(charge(limits[replica], cost), wait=0)).granted:
+            counted.append([clock.now, cost])
+            open_calls.append((limits[replica], granted.slices[0], cost, counted[-1]))
+            assert sum(c for at, c in counted if clock.now - at < 1000) <= 6
+    assert sum(c for _, c in counted) > 60
