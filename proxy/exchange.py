@@ -214,15 +214,7 @@ class Exchange:
 
     def _plan(self, errand: Errand) -> Plan | Refuse:
         """What the call takes, by the policy in force now: it may change while the call waits, or between sendings."""
-        rules, asked = self._in_force(), errand.authority
-        if rules is not errand.rules:
-            name = errand.service.name
-            service = rules.matcher.by_host(asked.host) if asked is not None else rules.policy.services.get(name)
-            # a place that is no longer the service's gets no key of the new policy
-            if service is not None and service.name == name:
-                head = errand.call.head
-                errand.rules, errand.service = rules, service
-                errand.endpoint = rules.matcher.endpoint(service, head.method, head.target)
+        errand.follow(self._in_force())
         facts = self._measure.facts(errand)
         errand.record.estimate = facts.costs
         return plan(facts)

@@ -16,7 +16,7 @@ from rules.gate import wire
 from rules.gate.standing import Standing, share
 from rules.verdict import Block, Charge, Grant, Plan, Refuse
 
-from .session import Session, elsewhere
+from .session import Session, elsewhere, is_live
 
 MOST_OPS = 500
 """Operations in one tick (limiter.md 5: 10,000 clients may leave at once; the rest goes into the next tick)."""
@@ -375,22 +375,14 @@ class Line:
     def prune_carried(self, now_ms: float) -> None:
         """Forget what no window counts any more."""
         if len(self._carried) > MOST_CARRIED:
-            self._carried = {k: v for k, v in self._carried.items() if _is_live(k[2], v[0], now_ms)}
+            self._carried = {k: v for k, v in self._carried.items() if is_live(k[2], v[0], now_ms)}
 
     def hand_over(self, to: Session, now_ms: float) -> None:
         """What the fallback charged and is still live counts in the store from now on."""
         for key, (charge, cost) in self._carried.items():
-            if _is_live(key[2], charge, now_ms):
+            if is_live(key[2], charge, now_ms):
                 to.settle(charge, elsewhere(charge, key[2]), cost)
         self._carried = {}
-
-
-def _is_live(slice_: int, charge: Charge, now_ms: float) -> bool:
-    limit = charge.limit
-    if limit.kind == "window":
-        return slice_ + limit.slice_ms + limit.length_ms > now_ms
-    # a bucket knows its charge by its time, and a quota's period is the store's to judge (quota.lua)
-    return limit.kind == "quota" or slice_ + limit.window_ms > now_ms
 
 
 def _share_of(grant: Grant, stands: Standing) -> int:

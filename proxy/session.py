@@ -58,3 +58,12 @@ class Session:
 def elsewhere(charge: Charge, slice_: int) -> int:
     """What names a charge to another host: the period of a quota is the same everywhere, else -1, now."""
     return slice_ if charge.limit.kind == "quota" else -1
+
+
+def is_live(slice_: int, charge: Charge, now_ms: float) -> bool:
+    """Whether a charge still counts, or nobody here can tell; `slice_` names it."""
+    limit = charge.limit
+    if limit.kind == "window":
+        return slice_ + limit.slice_ms + limit.length_ms > now_ms
+    # a bucket knows its charge by its time, and a quota's period is the store's to judge (quota.lua)
+    return limit.kind == "quota" or slice_ + limit.window_ms > now_ms
