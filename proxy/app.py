@@ -227,6 +227,7 @@ class App:
                 _log.warning("%s has changed in the configuration: that takes effect with the next start", name)
         self._in_force = self._build(policy)
         self._upstream.addresses = self._addresses(policy)
+        self.gate.replan(name for name, service in policy.services.items() if service != before.services.get(name))
         self.metrics.configuration(policy.version, time.time())
 
     async def _watch(self) -> None:
@@ -292,7 +293,8 @@ class App:
             fullest = max(self.gate.usage(name), key=lambda use: use[1] / max(1, use[2]), default=None)
             rooms[name] = Room(
                 usage_ratio=fullest[1] / max(1, fullest[2]) if fullest is not None else 0.0,
-                remaining=(fullest[2] - fullest[1]) / scales.get(fullest[0], 1) if fullest is not None else None,
+                # a limit that was lowered, or is only observed, may be used beyond its amount
+                remaining=max(0, fullest[2] - fullest[1]) / scales.get(fullest[0], 1) if fullest is not None else None,
                 waiting=self.gate.waiting(name),
                 backoff_s=max(0.0, self._exchange.resting.get(name, 0.0) - now) / 1000,
             )

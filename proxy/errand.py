@@ -17,7 +17,8 @@ from .log import Record
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """A policy and what was built from it; swapped whole at reload, so that a call sees one policy to its end."""
+    """A policy and what was built from it; swapped whole at reload, so that a call sees one policy at a time. A call
+    that waits moves to the new one (`Exchange._plan`)."""
 
     policy: Policy
     matcher: Matcher
@@ -45,3 +46,17 @@ class Errand:
     def model(self) -> str | None:
         """The model the body names, where the body was read."""
         return self.count.model if self.count is not None else None
+
+    def follow(self, rules: InForce) -> None:
+        """Another policy is in force: the call goes on by its service and endpoint of the same names.
+
+        It stays with the old one where the new knows no such service, or no longer as the owner of the host that was
+        asked for: a place that is not the service's gets no key of it.
+        """
+        if rules is self.rules:
+            return
+        name, asked, head = self.service.name, self.authority, self.call.head
+        service = rules.matcher.by_host(asked.host) if asked is not None else rules.policy.services.get(name)
+        if service is not None and service.name == name:
+            self.rules, self.service = rules, service
+            self.endpoint = rules.matcher.endpoint(service, head.method, head.target)

@@ -7,7 +7,6 @@ back to the gate, keeping its place in the line; the one way out before the end 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 
@@ -192,26 +191,33 @@ class Exchange:
     # 3 to 8: plan, grant, send, relay, learn, settle
 
     async def _send(self, errand: Errand) -> None:
-        record, service = errand.record, errand.service
-        facts = self._measure.facts(errand)
-        record.estimate = facts.costs
-        wish = plan(facts)
+        record = errand.record
         began_ms = self._now_ms()
+        wish = self._plan(errand)
         longest_ms = wish.max_wait_ms if isinstance(wish, Plan) else 0
         for attempt in range(ATTEMPTS):
             # a second attempt keeps the place in the line that the first one had
             since = began_ms if attempt else None
-            verdict = wish if isinstance(wish, Refuse) else await self._gate.acquire(wish, enqueued_ms=since)
+            if isinstance(wish, Refuse):
+                raise problem_of(errand.service, wish, record.waited_ms)
+            verdict = await self._gate.acquire(wish, enqueued_ms=since, anew=lambda: self._plan(errand))
             record.waited_ms += verdict.waited_ms
             if isinstance(verdict, Refuse):
-                raise problem_of(service, verdict, record.waited_ms)
+                raise problem_of(errand.service, verdict, record.waited_ms)
             record.key, record.attempts = verdict.key, attempt + 1
             last = attempt + 1 == ATTEMPTS or errand.body is None
             if await self._attempt(errand, verdict, last=last):
                 return
-            assert isinstance(wish, Plan)
-            passed_ms = int(self._now_ms() - began_ms)
-            wish = dataclasses.replace(wish, max_wait_ms=max(0, longest_ms - passed_ms))
+            wish = self._plan(errand)
+            if isinstance(wish, Plan):
+                wish.max_wait_ms = max(0, longest_ms - int(self._now_ms() - began_ms))
+
+    def _plan(self, errand: Errand) -> Plan | Refuse:
+        """What the call takes, by the policy in force now: it may change while the call waits, or between sendings."""
+        errand.follow(self._in_force())
+        facts = self._measure.facts(errand)
+        errand.record.estimate = facts.costs
+        return plan(facts)
 
     async def _attempt(self, errand: Errand, grant: Grant, *, last: bool) -> bool:
         """Send once with a grant. True when the client has its answer; False to go back to the gate."""

@@ -7,6 +7,7 @@ never on Redis, so cancelling it can desynchronise nothing; every grant is finis
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import math
 import secrets
@@ -27,6 +28,9 @@ _log = logging.getLogger("headgate.gate")
 
 CLOSE_TIMEOUT = 1.0
 """Seconds for the last words with the store."""
+
+REPLANNED_AT_ONCE = 100
+"""Calls planned anew in one turn of the loop: some 10 ms of it."""
 
 
 def wall_ms() -> float:
@@ -111,12 +115,15 @@ class Gate:
 
     # calls
 
-    async def acquire(self, plan: Plan, *, enqueued_ms: float | None = None) -> Grant | Refuse:
+    async def acquire(
+        self, plan: Plan, *, enqueued_ms: float | None = None, anew: Callable[[], Plan | Refuse] | None = None
+    ) -> Grant | Refuse:
         """A grant now, or when there is room, or a refusal. With room, and nothing of ours in flight, the embedded gate
         answers without a pause; else the calls of one turn of the loop share a tick, whose fixed part costs more than
         a call in it.
 
-        `enqueued_ms`: when the call first stood in line, by `now_ms`; a retry so keeps its place. Cancelling the
+        `enqueued_ms`: when the call first stood in line, by `now_ms`; a retry so keeps its place. `anew` plans the call
+        again, should the limits change while it waits (`replan`); without it the first plan stands. Cancelling the
         caller gives the place, or the grant, back. Raises ValueError for costs the gate cannot count.
         """
         now = self._now_ms()
@@ -132,6 +139,7 @@ class Gate:
             enqueued_ms=enqueued_ms if keeps and enqueued_ms is not None else now,
             deadline_ms=now + plan.max_wait_ms,
             since_ms=now,
+            anew=anew,
         )
         line.enter(waiting)
         if self._open and not self._ticker.online:
@@ -186,6 +194,36 @@ class Gate:
             self._ticker.flush(line)
         question = wire.arrive(n, age, plan.max_wait_ms, arrival)
         return explained(await self._ticker.ask(wire.meta_key(plan.service), question), n, plan)
+
+    def replan(self, services: Iterable[str]) -> None:
+        """The limits of these services have changed: every call that waits for one is planned anew, and stands where it
+        stood, by age and priority, until the deadline it had. What now can never go is refused as soon as it is told.
+
+        The first in line come first; a long line takes several turns of the loop, so that it stops nobody.
+        """
+        for name in services:
+            line = self._ticker.lines.get(name)
+            if line is not None:
+                line.use.clear()
+                self._replan(line, sorted(line.waiting.values(), key=lambda waiting: waiting.enqueued_ms))
+
+    def _replan(self, line: Line, calls: list[Waiting]) -> None:
+        for waiting in calls[:REPLANNED_AT_ONCE]:
+            if not waiting.gone and waiting.verdict is None and waiting.anew is not None:
+                self._plan_anew(line, waiting, waiting.anew())
+        if line.has_work:
+            self._ticker.flush_soon(line)
+        if rest := calls[REPLANNED_AT_ONCE:]:
+            self._ticker.call_later(0, self._replan, line, rest)
+
+    def _plan_anew(self, line: Line, waiting: Waiting, wish: Plan | Refuse) -> None:
+        if isinstance(wish, Refuse):
+            line.leave(waiting)
+            waiting.resolve(dataclasses.replace(wish, waited_ms=self._waited(waiting)))
+            return
+        self._count += 1
+        arrival = wire.arrival(wish, keeps_place=True, wall_ms=self._wall_ms())
+        line.replan(waiting, wish, arrival, self._count)
 
     def settle(self, grant: Grant, actual: Mapping[str, float]) -> None:
         """The call is over: `actual` maps meters to true amounts in natural units; absent ones keep the estimate."""

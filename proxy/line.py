@@ -16,7 +16,7 @@ from rules.gate import wire
 from rules.gate.standing import Standing, share
 from rules.verdict import Block, Charge, Grant, Plan, Refuse
 
-from .session import Session, elsewhere
+from .session import Session, elsewhere, is_live
 
 MOST_OPS = 500
 """Operations in one tick (limiter.md 5: 10,000 clients may leave at once; the rest goes into the next tick)."""
@@ -50,6 +50,10 @@ class Waiting:
     """There was no room at once; the round trip to the store alone is no holding."""
     binds: int = 0
     """Place in the costs of the limit it waits for."""
+    anew: Callable[[], Plan | Refuse] | None = None
+    """Plans the call once more, by the limits in force now."""
+    replaces: int | None = None
+    """The number it stood under until its plan changed: the store must forget that one when it hears of this."""
 
     def resolve(self, verdict: Verdict) -> None:
         """Hand the verdict to whoever waits."""
@@ -124,8 +128,29 @@ class Line:
         waiting.gone = True
         if self._arrivals.pop(waiting.n, None) is not None and not waiting.sent:
             self.waiting.pop(waiting.n, None)
+            if waiting.replaces is not None:
+                self._cancels.append(waiting.replaces)
         elif waiting.n in self.waiting:
             self._cancels.append(waiting.n)
+
+    def replan(self, waiting: Waiting, plan: Plan, arrival: wire.Arrival, n: int) -> None:
+        """The limits changed while the call waits: from now on it waits for what `plan` says, under the number `n`.
+
+        A grant of the old plan that crosses this on its way names limits and a key of the past: what is left under the
+        old number gives it back.
+        """
+        old = waiting.arrival
+        if (old.frame, old.costs, old.share, old.flags & wire.OBSERVE) == (
+            (arrival.frame, arrival.costs, arrival.share, arrival.flags & wire.OBSERVE)
+        ):
+            return
+        # it was let into the line when that was longer
+        arrival.most_waiting = max(arrival.most_waiting, old.most_waiting)
+        if waiting.sent:
+            self.waiting[waiting.n] = dataclasses.replace(waiting, future=None, timer=None, anew=None, gone=True)
+            waiting.replaces, waiting.n, waiting.sent = waiting.n, n, False
+            self.enter(waiting)
+        waiting.plan, waiting.arrival, waiting.binds = plan, arrival, 0
 
     def rest(self, block: Block) -> None:
         """A scope must rest."""
@@ -225,14 +250,19 @@ class Line:
         session.corrections = {}
         for block in blocks:
             args += (b"B", wire.word(block.scope).encode(), max(0, min(block.for_ms, wire.MOST >> 10)))
-        self._take_arrivals(args, now_ms, MOST_OPS - len(cancels))
+        self._take_arrivals(args, cancels, now_ms, MOST_OPS - len(cancels))
         return Batch(session, args, settles, blocks, cancels)
 
-    def _take_arrivals(self, args: list[bytes | int], now_ms: float, most: int) -> None:
+    def _take_arrivals(self, args: list[bytes | int], cancels: list[int], now_ms: float, most: int) -> None:
         while self._arrivals and most > 0 and len(args) < MOST_ARGS:
             n = next(iter(self._arrivals))
             waiting = self._arrivals.pop(n)
             waiting.sent = True
+            if waiting.replaces is not None:
+                # in the same tick, so that nobody passes meanwhile
+                args += (b"C", waiting.replaces)
+                cancels.append(waiting.replaces)
+                waiting.replaces = None
             age = max(0, math.floor(now_ms) - math.floor(waiting.enqueued_ms))
             wait = max(0, math.floor(waiting.deadline_ms - now_ms))
             args += wire.arrive(n, age, wait, waiting.arrival)
@@ -321,6 +351,7 @@ class Line:
             del self.waiting[waiting.n]
         self._arrivals = dict(sorted(self.waiting.items()))
         for waiting in self.waiting.values():
+            waiting.replaces = None
             if waiting.sent:
                 keep = waiting.arrival.flags | wire.KEEPS_PLACE
                 old = waiting.arrival
@@ -344,22 +375,14 @@ class Line:
     def prune_carried(self, now_ms: float) -> None:
         """Forget what no window counts any more."""
         if len(self._carried) > MOST_CARRIED:
-            self._carried = {k: v for k, v in self._carried.items() if _is_live(k[2], v[0], now_ms)}
+            self._carried = {k: v for k, v in self._carried.items() if is_live(k[2], v[0], now_ms)}
 
     def hand_over(self, to: Session, now_ms: float) -> None:
         """What the fallback charged and is still live counts in the store from now on."""
         for key, (charge, cost) in self._carried.items():
-            if _is_live(key[2], charge, now_ms):
+            if is_live(key[2], charge, now_ms):
                 to.settle(charge, elsewhere(charge, key[2]), cost)
         self._carried = {}
-
-
-def _is_live(slice_: int, charge: Charge, now_ms: float) -> bool:
-    limit = charge.limit
-    if limit.kind == "window":
-        return (slice_ + 1) * limit.slice_ms + limit.length_ms > now_ms
-    # a bucket knows its charge by its time, and a quota's period is the store's to judge (quota.lua)
-    return limit.kind == "quota" or slice_ + limit.window_ms > now_ms
 
 
 def _share_of(grant: Grant, stands: Standing) -> int:

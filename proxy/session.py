@@ -19,7 +19,7 @@ class Session:
     seq: int = 0
     epoch: int = 0
     settles: dict[tuple[str, int, int], tuple[Charge, int]] = field(default_factory=dict)
-    """(bucket, slice length, slice) -> charge, sum of differences."""
+    """(bucket, slice length, when the slice began) -> charge, sum of differences."""
     corrections: dict[str, tuple[Standing, int]] = field(default_factory=dict)
     """Flow -> where it stands, by how much more it had than was charged. One that is lost is not said again."""
 
@@ -58,3 +58,12 @@ class Session:
 def elsewhere(charge: Charge, slice_: int) -> int:
     """What names a charge to another host: the period of a quota is the same everywhere, else -1, now."""
     return slice_ if charge.limit.kind == "quota" else -1
+
+
+def is_live(slice_: int, charge: Charge, now_ms: float) -> bool:
+    """Whether a charge still counts, or nobody here can tell; `slice_` names it."""
+    limit = charge.limit
+    if limit.kind == "window":
+        return slice_ + limit.slice_ms + limit.length_ms > now_ms
+    # a bucket knows its charge by its time, and a quota's period is the store's to judge (quota.lua)
+    return limit.kind == "quota" or slice_ + limit.window_ms > now_ms

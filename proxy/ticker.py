@@ -151,11 +151,14 @@ class Ticker:
         self.flush(line)
 
     def _tick_here(self, line: Line) -> None:
-        while line.has_work:
+        if line.has_work:
             now = self._now_ms()
             batch = line.take(now, self._share())
             answer = self._engine.tick(line.key, math.floor(now), batch.args, raw_ms=math.floor(self._wall_ms()))
             self._apply(line, batch, wire.reply(answer))
+            if line.has_work:
+                # more than one tick carries: the loop has its turn between them
+                self.flush_soon(line)
 
     def _share(self) -> int:
         if self._store is None or self.online:

@@ -1,7 +1,8 @@
 """A limit as written -> Limit: integers, a stable id, and how finely its window is cut.
 
 Law: the amount is no part of the id, so a limit that is raised keeps its bucket; everything else that changes what is
-counted is (limiter 4.3, Q19). Whatever cannot be exact is rounded to the stricter side.
+counted is (limiter 4.3, Q19). So a limit that gets another window, kind or scope begins with an empty bucket, and for
+one window up to the old amount and the new one may go. Whatever cannot be exact is rounded to the stricter side.
 """
 
 from __future__ import annotations
@@ -86,8 +87,12 @@ def compile_limits(
         per = tuple(scope for scope in SCOPES if scope in one.form.per)
         models = tuple(one.form.models or ())
         scale = _scale(meter, amount, fractional_requests)
-        if round(amount * scale, 6) >= MAX_COUNT:
+        count = round(amount * scale, 6)
+        if count >= MAX_COUNT:
             one.ground.wrong(one.loc, f"the amount is too large to be counted exactly ({meter} in 1/{scale})")
+            continue
+        if 0 < count < 1 or (amount and not count):
+            one.ground.wrong(one.loc, f"the amount is smaller than what can be counted ({meter} in 1/{scale})")
             continue
         try:
             shapes = list(_shapes(one, meter, amount, scale, jitter_ms))

@@ -22,6 +22,9 @@ from .verdict import Block, Candidate, Charge, Grant, Lesson, Plan, Refuse
 # is what finding out costs. A key whose quota is used up and that says no time: an hour, for the same reason.
 DEAD_MS = 86_400_000
 EXHAUSTED_MS = 3_600_000
+# The gate counts below 2^53 (limiter 4.3), and a client may ask for any number of tokens: a larger cost is as much too
+# large for every limit as this one.
+_MOST = 2**53 - 1
 # Characters of scope values up to which their hash is remembered: a user and a model name at their longest (head.py,
 # meters/estimate.py: 256 each).
 _REMEMBERED = 512
@@ -193,7 +196,7 @@ def _digest(*values: str) -> str:
 def _cost(limit: Limit, costs: Mapping[str, float]) -> int:
     """In 1/scale units; 0: the limit does not count the call."""
     amount = 1.0 if limit.kind == "concurrent" else costs.get(limit.meter, 0.0)
-    return math.ceil(amount * limit.scale) if amount > 0 else 0
+    return math.ceil(min(amount * limit.scale, _MOST)) if amount > 0 else 0
 
 
 def _charges(draw: Sequence[tuple[str, Limit]], costs: Sequence[int]) -> tuple[Charge, ...]:

@@ -70,7 +70,7 @@ class Taken:
 
     charge: Charge
     slice: int
-    """Index of the window slice charged; 0 for concurrency."""
+    """When the slice charged began, in ms of the gate's clock; twin.lua and quota.lua name theirs; 0 in flight."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -9,6 +9,7 @@ window        N per W as a sliced sliding window
 gauge         calls in flight, a part per replica
 twin          the upstream's token bucket, mirrored
 quota         N per calendar day or month
+agreed        which N holds while configurations differ
 bucket        the buckets a tick touches: read once, written once
 call          a waiting call as it travels
 ranked        sorted sets as they stand within a tick
@@ -37,6 +38,7 @@ _ALGORITHM = (
     "gauge",
     "twin",
     "quota",
+    "agreed",
     "bucket",
     "call",
     "ranked",

@@ -1,5 +1,5 @@
 -- The buckets a tick touches: read once, decided on, written at the end (limiter.md 3.1). Law: every use of capacity
--- goes through fits, then charge, with the cost counted in.
+-- goes through fits, then charge, with the cost counted in. An amount of 0 lets nothing through.
 --
 -- A limit here is {id, kind, amount, w, length}: bucket id, kind, N, and two numbers of its kind:
 --   w  a window: slice and window length in milliseconds, bursts `idle` and `busy` (pace.lua; 0: not paced)
@@ -7,7 +7,7 @@
 --   t  a token bucket: units refilled, in how many milliseconds  q  a quota: ends of two periods, and `jitter`
 local bucket = {}
 do
-  local floor, max = math.floor, math.max
+  local floor, max, min, FAR = math.floor, math.max, math.min, order.FAR
   local opened, listed, freed, is_freed = {}, {}, {}, {}
   -- The same by limit: a frame's limits are asked several times a call, and this saves building the name each time.
   local of_limit = {}
@@ -33,10 +33,10 @@ do
     return opened[name] or keep(name, gauge.load(id, this.now))
   end
 
-  local function open_twin(id, p, q)
+  local function open_twin(id, p, q, settles)
     local name = "t:" .. id
     local b = opened[name] or keep(name, twin.load(id, this.now))
-    twin.drain(b, p, q)
+    twin.drain(b, p, q, settles)
     return b
   end
 
@@ -59,18 +59,24 @@ do
       end
       of_limit[limit] = b
     end
-    if b.slices and b.w ~= limit.w then
-      window.fold(b, limit.w, limit.length)
-    end
     return b
   end
 
-  -- N, or the part of it a host without the others may use: at least 1, or a small limit would serve nobody.
-  function bucket.amount(limit)
-    if this.share == 1000 then
-      return limit.amount
+  -- N, or the part of it a host without the others may use: at least 1, or a small limit would serve nobody. The
+  -- product stays below 2^53.
+  function bucket.part(amount)
+    local share = this.share
+    if share == 1000 or amount == 0 then
+      return amount
     end
-    return max(1, floor(limit.amount * this.share / 1000))
+    local thousands = floor(amount / 1000)
+    return max(1, thousands * share + floor((amount - thousands * 1000) * share / 1000))
+  end
+
+  -- What holds now, and until when another replica holds it below the limit's own (agreed.lua).
+  function bucket.amount(limit)
+    local amount, till = agreed.amount(limit)
+    return bucket.part(amount), till
   end
 
   -- What calls in flight will cost where the upstream counts at their end (Q13): held by their replicas until then.
@@ -95,14 +101,14 @@ do
     return not b.slices or pace.fits(b, limit, amount, cost)
   end
 
-  -- When `cost` will fit behind `ahead` more; FAR where only a release can tell.
-  function bucket.earliest(limit, cost, ahead)
-    local b = bucket.open(limit)
-    local kind, amount = limit.kind, bucket.amount(limit)
-    if b.slices then
+  local function earliest(limit, cost, ahead, amount)
+    local b, kind = bucket.open(limit), limit.kind
+    if cost > amount or amount == 0 then
+      return FAR
+    elseif b.slices then
       local left = amount - held(limit)
       if cost > left then
-        return order.FAR
+        return FAR
       end
       return max(window.earliest(b, cost + ahead, left), pace.earliest(b, limit, amount, cost, ahead))
     elseif kind == "t" then
@@ -110,7 +116,18 @@ do
     elseif kind == "q" then
       return quota.earliest(b, limit, cost + ahead, amount)
     end
-    return b.used + cost + ahead <= amount and this.now or order.FAR
+    return b.used + cost + ahead <= amount and this.now or FAR
+  end
+
+  -- When `cost` will fit behind `ahead` more; FAR where only a release can tell, or nothing.
+  function bucket.earliest(limit, cost, ahead)
+    local amount, till = bucket.amount(limit)
+    local at = earliest(limit, cost, ahead, amount)
+    if till and at > till then
+      -- the smaller N may be named no more by then, and nothing else would tell
+      at = min(at, max(till, earliest(limit, cost, ahead, bucket.part(limit.amount))))
+    end
+    return at
   end
 
   -- Thousandths of cost that waiting calls will ask of this bucket.
@@ -157,14 +174,14 @@ do
   -- own (a quota: any, and the end of the next period if that was charged too).
   function bucket.settle(kind, id, w, length, slice, charged, delta)
     if kind == "t" then
-      note_freed(id, twin.settle(open_twin(id, w, length), w, length, slice, charged, delta))
+      note_freed(id, twin.settle(open_twin(id, w, length, true), w, length, slice, charged, delta))
     elseif kind == "q" then
       note_freed(id, quota.settle(open_quota(id), length, slice, delta))
     else
       local b = open_window(id, w, length)
       -- one counted at its end is charged now, and what was foreseen of it has been paced already
       pace.settle(b, kind == "e" and delta - charged or delta)
-      note_freed(id, window.settle(b, w, slice, delta))
+      note_freed(id, window.settle(b, slice, delta))
     end
   end
 

@@ -14,6 +14,8 @@ do
       out[i] = {
         id = t[at], kind = t[at + 1], amount = tonumber(t[at + 2]),
         w = tonumber(t[at + 3]), length = tonumber(t[at + 4]),
+        -- without the hash of the scope
+        name = string.match(t[at], "^(.+):") or t[at],
       }
       at = at + 5
       if out[i].kind == "q" then
@@ -41,6 +43,26 @@ do
     end
   end
 
+  -- Each limit once, whatever its scope, with its largest amount.
+  local function named(frame)
+    local known = {}
+    local function add(list)
+      for _, limit in ipairs(list) do
+        local one = known[limit.name]
+        if not one then
+          one = { name = limit.name, amount = 0 }
+          known[limit.name] = one
+          frame.named[#frame.named + 1] = one
+        end
+        one.amount = math.max(one.amount, limit.amount)
+      end
+    end
+    add(frame.commons)
+    for _, candidate in ipairs(frame.candidates) do
+      add(candidate.limits)
+    end
+  end
+
   local function parse(text)
     local t = {}
     for word in string.gmatch(text, "%S+") do
@@ -48,6 +70,7 @@ do
     end
     local frame = {
       text = text, pool = t[1], class = t[4], weight = tonumber(t[5]), candidates = {}, commons = {},
+      named = {},
     }
     local at = limits(t, 6, tonumber(t[3]), frame.commons)
     local costs = #frame.commons
@@ -65,6 +88,7 @@ do
     end
     frame.costs = costs
     chances(frame)
+    named(frame)
     return frame
   end
 

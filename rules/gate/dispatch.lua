@@ -96,7 +96,7 @@ do
       local limit, cost = limits[i], costs[from + i]
       if cost > limit.amount then
         return "never_fits", from + i
-      elseif cost > bucket.amount(limit) then
+      elseif cost > bucket.part(limit.amount) then
         code, position = "store_unavailable", from + i
       end
     end

@@ -36,7 +36,7 @@ do
   local function set(of, b, value)
     local before = of.values[b.id]
     if value ~= before then
-      b.used = math.max(0, b.used + value - before)
+      b.used = math.max(0, b.used + (value - before))
       b.changed = true
     end
     of.values[b.id] = value

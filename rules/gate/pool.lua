@@ -108,9 +108,8 @@ do
     end
     for i, limit in ipairs(candidate.limits) do
       local ahead = behind and line.ahead(behind, limit, true) or 0
-      local cost = costs[candidate.from + i]
       -- a key whose limit is smaller than the call never serves it, and must not be waited for
-      local t = cost > bucket.amount(limit) and FAR or bucket.earliest(limit, cost, ahead)
+      local t = bucket.earliest(limit, costs[candidate.from + i], ahead)
       if t > at then
         at, binds = t, candidate.from + i
       end

@@ -87,6 +87,7 @@ do
   local function arrival(argv, at)
     local n, flags = tonumber(argv[at + 1]), tonumber(argv[at + 4])
     local frame = call.frame(argv[at + 9])
+    agreed.name(frame.named)
     local head = {
       n = n, owner = this.replica, attempt = call.attempt(this.replica, n), frame = frame, costs = {},
       enqueued = math.max(0, this.now - tonumber(argv[at + 2])), deadline = this.now + tonumber(argv[at + 3]),
@@ -270,6 +271,7 @@ do
   local function begin(key, argv)
     store.open(string.sub(key, 1, -5))
     this.replica, this.share, this.asks = argv[1], tonumber(argv[4]), tonumber(argv[3]) == 0
+    agreed.begin()
     bucket.begin()
     pool.begin()
     ranked.begin()
@@ -283,6 +285,7 @@ do
   end
 
   local function save()
+    agreed.save()
     bucket.save()
     pool.save()
     line.save()

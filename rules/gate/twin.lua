@@ -3,7 +3,10 @@
 -- never runs dry; the call that would is never ours.
 --
 -- Kept as what is used, which drains: `used` (above B after an excess), `t` when that was so, `rem` what had drained
--- of the next unit, in 1/`den` of it. A smaller or larger B or rate so takes effect at once and rewrites nothing.
+-- of the next unit, in 1/`den` of it. A smaller or larger B or rate so takes effect at once and rewrites nothing. Two
+-- replicas may name different rates, as in a rolling update: between two looks the bucket drains at the slower of the
+-- rate it was last asked with, `p` in `den` milliseconds, and that of now (Q14). A settlement brings the rate of its
+-- charge, which may be gone: it changes none.
 local twin = {}
 do
   local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
@@ -22,26 +25,35 @@ do
 
   function twin.load(id, now)
     local key = "tb:" .. id
-    local v = store.numbers(key, { "used", "t", "rem", "den", "q" })
+    local v = store.numbers(key, { "used", "t", "rem", "den", "q", "p" })
     return {
       key = key, id = id, used = v[1] or 0, t = v[2] or now, rem = v[3] or 0, den = v[4] or 0, q = v[5] or 0,
-      changed = false, queued = false,
+      p = v[6] or 0, changed = false, queued = false,
     }
   end
 
-  -- As it stands now. What drains is exact over any number of looks: the fraction is carried, as long as q is the same.
-  function twin.drain(b, p, q)
-    p, q = rate(p, q)
-    local passed = this.now - b.t
-    b.t = this.now
+  -- The fraction of a unit counts in 1/q from now on, rounded down.
+  local function use_rate(b, p, q)
     if b.den ~= q then
-      b.rem, b.den = 0, q
+      b.rem, b.den = b.den > 0 and min(q - 1, floor(b.rem / b.den * q)) or 0, q
     end
-    local whole = floor(passed / q)
-    if whole * p < b.used then
-      local part = (passed - whole * q) * p + b.rem
-      b.used = b.used - whole * p - floor(part / q)
-      b.rem = part % q
+    b.p = p
+  end
+
+  -- As it stands now. What drains is exact over any number of looks: the fraction is carried. `settles`: the rate is
+  -- that of a charge, not of the limit.
+  function twin.drain(b, p, q, settles)
+    p, q = rate(p, q)
+    local passed, last_p, last_q = this.now - b.t, b.p, b.den
+    if last_p == 0 or p * last_q < last_p * q then
+      use_rate(b, p, q)
+    end
+    b.t = this.now
+    local whole = floor(passed / b.den)
+    if whole * b.p < b.used then
+      local part = (passed - whole * b.den) * b.p + b.rem
+      b.used = b.used - whole * b.p - floor(part / b.den)
+      b.rem = part % b.den
     else
       b.used = 0
     end
@@ -49,7 +61,13 @@ do
       -- full: a fraction above that would be more than the upstream has
       b.used, b.rem = 0, 0
     end
-    b.p = p
+    if not settles then
+      use_rate(b, p, q)
+      -- the next to look must know of it, whatever becomes of this call
+      b.changed = b.changed or (last_p > 0 and (p ~= last_p or q ~= last_q))
+    elseif last_p > 0 then
+      use_rate(b, last_p, last_q)
+    end
   end
 
   function twin.charge(b, cost)
@@ -84,9 +102,9 @@ do
   end
 
   function twin.save(b)
-    local values = { "used", b.used, "t", b.t, "rem", b.rem, "den", b.den }
+    local values = { "used", b.used, "t", b.t, "rem", b.rem, "den", b.den, "p", b.p }
     if b.queued then
-      values[9], values[10] = "q", b.q
+      values[11], values[12] = "q", b.q
     end
     store.put(b.key, values)
     store.expire(b.key, max(LEAST_LIFE, 2 * ceil(b.used / b.p) * b.den))

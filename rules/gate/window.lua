@@ -1,6 +1,10 @@
 -- "N per W" as a sliced sliding window of length L = W + J (limiter.md 4.1): a slice of w milliseconds leaves only
 -- when all of it is older than L. Law: never more than N in any L; `sum` is always the sum of the live slices.
 --
+-- A bucket keeps the slice length it began with until it is empty: any will do, and two replicas with different ones
+-- (another jitter, in a rolling update) must not cut it anew for each other, or nothing would ever leave. So a charge is
+-- named by when its slice began, not by an index (Q14). L is each caller's own.
+--
 -- Stored: `sum`, the oldest and newest slice `lo` and `hi`, the slice length `w`, `q` (thousandths of cost that
 -- waiting calls will ask for), what pace.lua knows, and one field per slice that was charged. The fast path reads
 -- twelve fields, not 241.
@@ -59,7 +63,7 @@ do
     b.lo, b.changed = live, true
   end
 
-  -- The bucket as it stands at `now`. `w` and `length` are the caller's; a stored slice length wins until fold.
+  -- The bucket as it stands at `now`. `w` and `length` are the caller's.
   function window.load(id, w, length, now)
     local current = floor(now / w)
     local key = "w:" .. id
@@ -77,19 +81,13 @@ do
       b.slices[current] = v[6] or 0
     end
     age(b)
+    if not b.lo and b.w ~= w then
+      b.w, b.current = w, current
+    end
     return b
   end
 
-  -- The limit's slice length was changed while it lives: all that is live counts from now on.
-  function window.fold(b, w, length)
-    local sum = b.sum
-    empty(b)
-    b.w, b.length, b.current, b.fresh = w, length, floor(b.now / w), true
-    if sum > 0 then
-      window.charge(b, sum)
-    end
-  end
-
+  -- Returns when the slice charged began.
   function window.charge(b, cost)
     local i = b.current
     if not b.lo then
@@ -101,13 +99,14 @@ do
     b.slices[i] = (b.slices[i] or 0) + cost
     b.sum = b.sum + cost
     b.marked[i], b.changed = true, true
-    return i
+    return i * b.w
   end
 
-  -- Corrects the slice that was charged. It has gone: a credit is dropped, an excess counts from now on.
-  -- Returns true when room was made.
-  function window.settle(b, w, slice, delta)
-    if w ~= b.w or not b.lo or slice < b.lo or slice > b.hi then
+  -- Corrects the slice that was charged, which began at `began`. It has gone: a credit is dropped, an excess counts from
+  -- now on. Returns true when room was made.
+  function window.settle(b, began, delta)
+    local slice = floor(began / b.w)
+    if slice * b.w ~= began or not b.lo or slice < b.lo or slice > b.hi then
       if delta > 0 then
         window.charge(b, delta)
       end
@@ -117,7 +116,7 @@ do
     local after = max(0, b.slices[slice] + delta)
     local before = b.slices[slice]
     b.slices[slice] = after
-    b.sum = b.sum + after - before
+    b.sum = b.sum + (after - before)
     b.marked[slice], b.changed = true, true
     return after < before
   end

@@ -38,6 +38,8 @@ _KINDS = {"window": "w", "concurrent": "c", "token_bucket": "t", "quota": "q"}
 _CODES = ("", "wait_too_long", "never_fits", "queue_full", "no_key", "store_unavailable")
 _PLAIN = re.compile(r"[!-z|]{1,120}")
 _MOST_REMEMBERED = 8192
+_LONGEST_REMEMBERED = 256
+"""Characters: a user's or a model's name at its longest (head.py, meters/estimate.py)."""
 
 _words: dict[str, str] = {}
 _limits: dict[int, tuple[Limit, str]] = {}
@@ -54,9 +56,11 @@ def word(text: str) -> str:
             found = text
         else:
             found = "#" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        if len(_words) >= _MOST_REMEMBERED:
-            _words.clear()
-        _words[text] = found
+        # what is long is no one's that comes often, and remembering it would fill the memory
+        if len(text) <= _LONGEST_REMEMBERED:
+            if len(_words) >= _MOST_REMEMBERED:
+                _words.clear()
+            _words[text] = found
     return found
 
 
@@ -73,8 +77,8 @@ def _limit(limit: Limit) -> str:
     known = _limits.get(id(limit))
     if known is not None and known[0] is limit:
         return known[1]
-    if not 0 < limit.amount <= MOST:
-        raise ValueError(f"amount of {limit.id} must be between 1 and 2^53-1")
+    if not 0 <= limit.amount <= MOST:
+        raise ValueError(f"amount of {limit.id} must be between 0 and 2^53-1")
     one, two = limit.refill if limit.kind == "token_bucket" else (limit.slice_ms, limit.length_ms)
     text = f"{_kind(limit)} {limit.amount} {one} {two}"
     if limit.kind == "window":
@@ -93,8 +97,8 @@ def _end(limit: Limit, wall_ms: float) -> int:
 
 def _quota(limit: Limit, wall_ms: float, until: float) -> tuple[str, float]:
     """The quota's words, and until when they hold, at most `until`: two ends, the first maybe just past."""
-    if not 0 < limit.amount <= MOST:
-        raise ValueError(f"amount of {limit.id} must be between 1 and 2^53-1")
+    if not 0 <= limit.amount <= MOST:
+        raise ValueError(f"amount of {limit.id} must be between 0 and 2^53-1")
     end = _end(limit, wall_ms - SKEW_MS)
     return f"q {limit.amount} {end} {_end(limit, end)} {limit.jitter_ms}", min(until, end + SKEW_MS)
 
@@ -112,7 +116,7 @@ def _limits_of(charges: Sequence[Charge], words: list[str], wall_ms: float, unti
 
 def _pool(plan: Plan) -> str:
     """Name of the distinct candidate set: keys and their buckets, whatever the amounts are now."""
-    key = tuple([(c.key, *[charge.bucket for charge in c.charges]) for c in plan.candidates])
+    key = tuple([(word(c.key), *[word(charge.bucket) for charge in c.charges]) for c in plan.candidates])
     found = _pools.get(key)
     if found is None:
         found = hashlib.sha256(repr(key).encode("utf-8", "backslashreplace")).hexdigest()[:24]

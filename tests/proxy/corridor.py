@@ -76,6 +76,8 @@ class Corridor:
     session: aiohttp.ClientSession
     call_log: CallLog
     written: io.StringIO
+    reload: Callable[[str], None]
+    """Puts another configuration in force, as App does it."""
     refused: list[str] = field(default_factory=list)
 
     @property
@@ -128,13 +130,24 @@ async def corridor(
 ) -> AsyncIterator[Corridor]:
     """Serve `config` on a free port until the block ends."""
     loop = asyncio.get_running_loop()
-    policy = parsed(config, environ={**KEYS, "TOKEN_ANN": TOKEN}, files=files).policy
-    in_force = InForce(
-        policy=policy,
-        matcher=Matcher(policy),
-        doorman=Doorman(policy),
-        egress=Egress(policy.egress, loopback_only=True),
-    )
+
+    def build(text: str) -> InForce:
+        policy = parsed(text, environ={**KEYS, "TOKEN_ANN": TOKEN}, files=files).policy
+        return InForce(
+            policy=policy,
+            matcher=Matcher(policy),
+            doorman=Doorman(policy),
+            egress=Egress(policy.egress, loopback_only=True),
+        )
+
+    in_force = build(config)
+    policy = in_force.policy
+
+    def reload(text: str) -> None:
+        nonlocal in_force
+        in_force = build(text)
+        gate.replan(in_force.policy.services)
+
     metrics, written = Metrics(), io.StringIO()
     call_log = CallLog(written, json=True, wall=time.time)
     addresses = AddressPolicy(
@@ -185,6 +198,7 @@ async def corridor(
             session=session,
             call_log=call_log,
             written=written,
+            reload=reload,
             refused=refused,
         )
         await session.close()

@@ -130,6 +130,27 @@ def test_sighup_reads_the_configuration_again(tmp_path: Path, upstream: StandIn)
         assert chat(headgate).status_code == 200
 
 
+def test_a_limit_that_changes_in_the_file_reaches_the_calls_that_wait(tmp_path: Path, upstream: StandIn) -> None:
+    """Raised, one of two that wait goes beside the one in flight; at 0 the other is told that nothing may go."""
+    doors = Doors()
+    upstream.rules.append(doors)
+    with (
+        ThreadPoolExecutor(3) as workers,
+        serving(tmp_path, config(upstream, "{concurrent: 1}"), more=KEY) as headgate,
+    ):
+        calls = [workers.submit(chat, headgate) for _ in range(3)]
+        until(headgate, lambda: held(headgate) == 2)
+        headgate.config.write_text(config(upstream, "{concurrent: 2}"))
+        until(headgate, lambda: held(headgate) == 1)
+        headgate.config.write_text(config(upstream, "{concurrent: 0}"))
+        until(headgate, lambda: held(headgate) == 0)
+        doors.open.set()
+        assert sorted(call.result(30).status_code for call in calls) == [200, 200, 413]
+        reply = chat(headgate)
+        assert (reply.status_code, "0 in flight per group lets nothing through" in reply.text) == (413, True)
+    assert len(upstream.seen) == 2
+
+
 def test_the_drain_finishes_what_is_granted_and_refuses_what_cannot_go(tmp_path: Path, upstream: StandIn) -> None:
     """At half of the drain the held call is told `draining`; the granted one gets its answer; exit 0."""
     doors = Doors()

@@ -70,7 +70,7 @@ def test_what_the_fallback_charged_to_a_period_is_handed_over_with_its_period() 
     taken = (
         Taken(Charge("q:g", MONTHLY, 4), 2_000_000),
         Taken(Charge("tb:g", SLOWLY, 5), 90_000),
-        Taken(Charge("r:g", REQUESTS, 1), 900),
+        Taken(Charge("r:g", REQUESTS, 1), 50_000),
         Taken(Charge("f:g", FLYING, 1), 0),
     )
     grant = Grant(service="s", attempt="a", key="k", group="g", taken=taken, waited_ms=0)

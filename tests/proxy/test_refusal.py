@@ -11,6 +11,7 @@ from rules.verdict import Refuse
 from tests.rules.given import parsed
 
 LIMIT = Limit(id="r", name="500 requests per 60s per group", kind="window", meter="requests", amount=500)
+NOTHING = Limit(id="r", name="0 requests per 60s", kind="window", meter="requests", amount=0)
 CODES = (
     "wait_too_long", "hold_expired", "never_fits", "no_key", "queue_full", "draining", "overloaded",
     "store_unavailable",
@@ -54,6 +55,11 @@ def test_every_refusal_is_a_problem_with_its_code_and_time(code: str, limit: Lim
         ),
         (Refuse(code="no_key"), "openai: no key can serve this call; none says when it returns"),
         (Refuse(code="queue_full"), "openai: the line is full"),
+        (
+            Refuse(code="never_fits", limit=LIMIT),
+            "openai: the call costs more than a limit holds on 500 requests per 60s per group; no wait helps",
+        ),
+        (Refuse(code="never_fits", limit=NOTHING), "openai: 0 requests per 60s lets nothing through"),
     ],
     ids=lambda value: value.code if isinstance(value, Refuse) else "",
 )

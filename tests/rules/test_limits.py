@@ -51,6 +51,57 @@ def test_fractions_in_cost_mapping_or_costs_make_requests_finer() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "counted"),
+    [
+        ("{tokens: 0.0004, window: 60}", "tokens in 1/1000"),
+        ("{usd: 0.0000004, window: day}", "usd in 1/1000000"),
+        ("{usd: 0.0000000000004, window: 1d}", "usd in 1/1000000"),
+    ],
+)
+def test_an_amount_too_small_to_be_counted_is_refused(text: str, counted: str) -> None:
+    """It would round to 0, which lets nothing through: who means that writes 0."""
+    with pytest.raises(ConfigInvalid) as refused:
+        _limits(f"[{text}]")
+    assert f"the amount is smaller than what can be counted ({counted})" in str(refused.value.errors[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("{requests: 1000000000, window: 60}", 10**9),
+        ("{tokens: 180000000, window: 60}", 180_000_000),
+        ("{tokens: 9007199254740991, window: 60}", 2**53 - 1),
+        ("{audio_seconds: 9007199254740, window: 60}", 9_007_199_254_740_000),
+        ("{usd: 9007199254, window: day}", 9_007_199_254_000_000),
+        ("{usd: 1000000, window: 1d}", 10**12),
+        ("{concurrent: 9007199254740991}", 2**53 - 1),
+        ("{capacity: 1800000000, refillRate: 3000000, meter: tokens}", 1_800_000_000 - 1_500_000),
+    ],
+)
+def test_large_amounts_are_exact(text: str, amount: int) -> None:
+    """Up to what a double counts in the limit's scale (Q19); a token bucket less what refills within the jitter."""
+    assert _limits(f"[{text}]")[0].amount == amount
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{tokens: 9007199254740992, window: 60}", "less than 9007199254740992"),
+        ("{concurrent: 9007199254740992}", "less than 9007199254740992"),
+        ("{tokens: 9007199254741.5, window: 60}", "too large to be counted exactly (tokens in 1/1000)"),
+        ("{audio_seconds: 9007199254741, window: 60}", "too large to be counted exactly (audio_seconds in 1/1000)"),
+        ("{usd: 9007199255, window: day}", "too large to be counted exactly (usd in 1/1000000)"),
+        ("{capacity: 9007199255, refillRate: 3000, meter: usd}", "too large to be counted exactly (usd in 1/1000000)"),
+    ],
+)
+def test_an_amount_beyond_what_a_double_counts_is_refused(text: str, says: str) -> None:
+    """With the reason, at load (Q19): never rounded in silence."""
+    with pytest.raises(ConfigInvalid) as refused:
+        _limits(f"[{text}]")
+    assert says in str(refused.value.errors[0])
+
+
+@pytest.mark.parametrize(
     ("window", "slices"),
     [("59s", 60), ("60s", 240), ("1h", 240), ("86399s", 240), ("1d", 96), ("30d", 96), ("10ms", 10), ("1ms", 1)],
 )
@@ -187,7 +238,7 @@ def test_a_quantum_that_leaves_less_than_a_call_is_refused() -> None:
 )
 def test_no_limit_is_larger_than_what_was_written(meter: str, amount: float, window: int) -> None:
     """Rounding to integers never grants more than a millionth over, and every count is exact in a double."""
-    if isinstance(amount, float) and ("e-" in repr(amount) or amount != amount):
+    if isinstance(amount, float) and amount < 0.001:
         amount = 0.0
     limit = _limits(f"[{{{meter}: {amount!r}, window: {window}}}]")[0]
     assert limit.amount < 2**53

@@ -124,6 +124,15 @@ def buckets(what: Facts) -> list[str]:
     return [charge.bucket for charge in planned(what).charges]
 
 
+@pytest.mark.parametrize("amount", [1e300, 1.8e308 * 10, 2.0**53])
+@pytest.mark.parametrize("scale", [1, 1_000_000])
+def test_a_cost_beyond_what_a_double_counts_is_the_largest_that_it_does(amount: float, scale: int) -> None:
+    """The gate then says that it never fits; it is no error of ours."""
+    costs = {"tokens": amount}
+    made = planned(facts(limit(meter="tokens", scale=scale), costs=costs))
+    assert [charge.cost for charge in made.charges] == [2**53 - 1]
+
+
 # scopes
 
 

@@ -194,13 +194,13 @@ def test_a_full_bucket_keeps_no_fraction(a: Replica, clock: Clock) -> None:
     assert refusal(a.arrive(call(charge(limit, 1), wait=0)))[1] == 1000
 
 
-def test_a_fraction_of_another_rate_is_dropped(a: Replica, clock: Clock) -> None:
-    """999 ms of one a second are no 99 units of one each 10 ms."""
+def test_a_fraction_of_a_unit_is_that_of_any_rate(a: Replica, clock: Clock) -> None:
+    """999 ms of one a second are 0.9 of one each 10 ms, rounded down, and no 99 of them."""
     assert serve(a, bucket(50, 1, 1000), 50)
     clock.now += 999
     assert not serve(a, bucket(50, 1, 1000), 1)
     a.tick(wire.settle(charge(bucket(50, 1, 1000), 1), -1, 1))
-    assert refusal(a.arrive(call(charge(bucket(50, 1, 10), 1), wait=0)))[1] == 20
+    assert refusal(a.arrive(call(charge(bucket(50, 1, 10), 1), wait=0)))[1] == 11
 
 
 def test_another_capacity_or_rate_takes_effect_at_once_and_rewrites_nothing(a: Replica, clock: Clock) -> None:
@@ -208,6 +208,7 @@ def test_another_capacity_or_rate_takes_effect_at_once_and_rewrites_nothing(a: R
     assert serve(a, bucket(20, 1, 1000), 15)
     assert not serve(a, bucket(10, 1, 1000), 1)
     assert serve(a, bucket(30, 1, 1000), 10)
+    assert not serve(a, bucket(30, 10, 1000), 15)
     clock.now += 1000
     assert serve(a, bucket(30, 10, 1000), 15)
     assert refusal(a.arrive(call(charge(bucket(30, 10, 1000), 1), wait=0)))[1] == 100
@@ -261,3 +262,60 @@ def test_an_upstream_bucket_is_never_found_empty_whatever_the_jitter(a: Replica,
     counted.sort()
     assert len(counted) > 50
     assert all(upstream.takes(at, true) for at, true in counted)
+
+
+def test_of_two_rates_the_slower_drains_however_often_both_ask(a: Replica, b: Replica, clock: Clock) -> None:
+    """In a rolling update one replica names 3 a second and one 1: after ten seconds of both, ten are free again."""
+    fast, slow = bucket(20, 3, 1000), bucket(20, 1, 1000)
+    assert grants(a.arrive(call(charge(fast, 20), wait=0)))
+    for _ in range(99):
+        clock.now += 50
+        assert not grants(b.arrive(call(charge(slow, 20), wait=0)))
+        clock.now += 50
+        assert not grants(a.arrive(call(charge(fast, 11), wait=0)))
+    clock.now += 100
+    assert not grants(a.arrive(call(charge(fast, 11), wait=0)))
+    assert grants(a.arrive(call(charge(fast, 10), wait=0)))
+
+
+def test_the_fraction_of_a_unit_survives_two_rates(a: Replica, b: Replica, clock: Clock) -> None:
+    """Rates written in different fractions ask in turn every 5 ms: what drains of a unit between two looks adds up, but
+    for what is rounded down (a sixth at most, of one that takes 600 ms)."""
+    one, other = bucket(2, 167, 100_000), bucket(2, 1, 599)
+    assert grants(a.arrive(call(charge(one, 2), wait=0)))
+    for _ in range(70):
+        clock.now += 5
+        a.arrive(call(charge(one, 2), wait=0))
+        clock.now += 5
+        b.arrive(call(charge(other, 2), wait=0))
+    assert grants(a.arrive(call(charge(one, 1), wait=0)))
+
+
+def test_a_rate_that_is_changed_alone_says_nothing_new_about_the_past(a: Replica, clock: Clock) -> None:
+    """Raised, the ten seconds before drain at the rate they had; lowered, at the new one, which is the stricter."""
+    slow, fast = bucket(100, 1, 1000), bucket(100, 9, 1000)
+    assert grants(a.arrive(call(charge(slow, 100), wait=0)))
+    clock.now += 10_000
+    assert not grants(a.arrive(call(charge(fast, 11), wait=0)))
+    assert grants(a.arrive(call(charge(fast, 10), wait=0)))
+    clock.now += 1000
+    assert grants(a.arrive(call(charge(fast, 9), wait=0)))
+    clock.now += 3000
+    assert not grants(a.arrive(call(charge(slow, 4), wait=0)))
+    assert grants(a.arrive(call(charge(slow, 3), wait=0)))
+
+
+def test_a_settlement_that_brings_a_rate_of_the_past_drains_nothing_by_it(a: Replica, clock: Clock) -> None:
+    """The limit was lowered to 1 a second while a call charged at 9 was on its way for ten seconds."""
+    slow, fast = bucket(100, 1, 1000), bucket(100, 9, 1000)
+    at = a.arrive(call(charge(fast, 50), wait=0)).granted[0].slices[0]
+    assert grants(a.arrive(call(charge(slow, 50), wait=0)))
+    clock.now += 10_000
+    a.tick(wire.settle(charge(fast, 50), at, 5))
+    assert not grants(a.arrive(call(charge(slow, 6), wait=0)))
+    assert grants(a.arrive(call(charge(slow, 5), wait=0)))
+    clock.now += 5000
+    a.tick(wire.settle(charge(fast, 50), at, 5))
+    clock.now += 5000
+    assert not grants(a.arrive(call(charge(slow, 6), wait=0)))
+    assert grants(a.arrive(call(charge(slow, 5), wait=0)))

@@ -134,26 +134,54 @@ def test_a_smaller_amount_applies_at_once_and_a_larger_one_too(a: Replica) -> No
     assert grants(a.arrive(call(charge(window(12), 6), wait=0)))
 
 
-def test_a_changed_slice_length_counts_what_is_live_from_now_on(a: Replica, clock: Clock) -> None:
-    """After the window was cut differently nothing is forgotten early; at worst it is kept for one window more."""
-    assert grants(a.arrive(call(charge(window(10, slices=10), 8), wait=0)))
-    clock.now += 900
-    other = window(10, slices=40)
-    assert not grants(a.arrive(call(charge(other, 3), wait=0)))
-    assert grants(a.arrive(call(charge(other, 2), wait=0)))
-    clock.now += 1025
-    assert grants(a.arrive(call(charge(other, 10), wait=0)))
+def test_replicas_that_cut_a_window_differently_free_it_in_time(a: Replica, b: Replica, clock: Clock) -> None:
+    """In a rolling update one has another jitter's slices: however often they ask in turn, what was charged leaves when
+    its slice does, not a millisecond before and not later."""
+    old, new = window(10, slices=10), window(10, slices=40)
+    assert grants(a.arrive(call(charge(old, 8), wait=0)))
+    for _ in range(22):
+        assert not grants(a.arrive(call(charge(old, 3), wait=0)))
+        clock.now += 25
+        assert not grants(b.arrive(call(charge(new, 3), wait=0)))
+        clock.now += 24
+    clock.now = 1_000_000 + 1099
+    assert not grants(b.arrive(call(charge(new, 3), wait=0)))
+    clock.now += 1
+    assert grants(b.arrive(call(charge(new, 10), wait=0)))
 
 
-def test_a_settlement_of_the_old_slice_length_only_makes_stricter(a: Replica, clock: Clock) -> None:
-    """A grant made before the change settles down to nothing, and up into the present."""
+def test_an_empty_window_is_cut_as_its_next_caller_asks(a: Replica, clock: Clock) -> None:
+    """The finer slices free sooner: 25 ms instead of 100 after the window, from the first charge on."""
+    old, new = window(10, slices=10), window(10, slices=40)
+    assert grants(a.arrive(call(charge(old, 10), wait=0)))
+    clock.now += 1100
+    assert grants(a.arrive(call(charge(new, 10), wait=0)))
+    assert refusal(a.arrive(call(charge(new), wait=0))) == ("wait_too_long", 1025)
+
+
+def test_a_settlement_finds_its_slice_whoever_cut_the_window(a: Replica, clock: Clock) -> None:
+    """Charges of both configurations settle into the slices they were charged to, once."""
+    old, new = window(10, slices=10), window(10, slices=40)
+    first = a.arrive(call(charge(old, 5), wait=0)).granted[0].slices[0]
+    clock.now += 130
+    second = a.arrive(call(charge(new, 4), wait=0)).granted[0].slices[0]
+    a.tick(wire.settle(charge(old), first, -5), wire.settle(charge(new), second, -1))
+    assert not grants(a.arrive(call(charge(new, 8), wait=0)))
+    assert grants(a.arrive(call(charge(old, 7), wait=0)))
+    a.tick(wire.settle(charge(old), first, 1))
+    clock.now += 970
+    assert refusal(a.arrive(call(charge(new, 2), wait=0))) == ("wait_too_long", 100)
+
+
+def test_a_settlement_of_a_window_that_was_cut_anew_since_only_makes_stricter(a: Replica, clock: Clock) -> None:
+    """The slice is gone with its bucket: a credit is dropped, an excess counts now, and neither hits another slice."""
     old, new = window(10, slices=10), window(10, slices=40)
     slice_ = a.arrive(call(charge(old, 5), wait=0)).granted[0].slices[0]
-    clock.now += 10
-    a.arrive(call(charge(new, 1), wait=0))
-    a.tick(wire.settle(charge(old), slice_, -5))
+    clock.now += 1100
+    assert grants(a.arrive(call(charge(new, 6), wait=0)))
+    a.tick(wire.settle(charge(old, 5), slice_, -5))
     assert not grants(a.arrive(call(charge(new, 5), wait=0)))
-    a.tick(wire.settle(charge(old), slice_, 2))
+    a.tick(wire.settle(charge(old, 5), slice_, 2))
     assert not grants(a.arrive(call(charge(new, 3), wait=0)))
     assert grants(a.arrive(call(charge(new, 2), wait=0)))
 

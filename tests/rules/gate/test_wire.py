@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rules.gate import wire
+from rules.policy import Limit
 
-from .driver import call, charge, key, window
+from .driver import call, charge, flying, key, quota, window
 
 
 @given(st.text(), st.text())
@@ -53,10 +56,19 @@ def test_a_grant_and_a_refusal_are_read_back() -> None:
     assert reply.held == ((12, 3),)
 
 
-def test_an_amount_of_nothing_is_refused() -> None:
-    """A limit of zero would divide by it."""
+@pytest.mark.parametrize("amount", [-1, 2**53])
+@pytest.mark.parametrize("kind", [window, quota, flying])
+def test_an_amount_that_doubles_cannot_count_is_refused(kind: Callable[[int], Limit], amount: int) -> None:
+    """Whatever the kind; the policy refuses it at load, so this is a fault of ours."""
     with pytest.raises(ValueError, match="amount"):
-        wire.arrival(call(charge(window(0, name="zero"))))
+        wire.arrival(call(charge(kind(amount))))
+
+
+@pytest.mark.parametrize("cost", [-1, 2**53])
+def test_a_cost_that_doubles_cannot_count_is_refused(cost: int) -> None:
+    """It would be rounded, and what is rounded cannot be taken back."""
+    with pytest.raises(ValueError, match="cost"):
+        wire.arrival(call(charge(window(1), cost)))
 
 
 def test_a_grant_carries_its_charges_and_slices() -> None:

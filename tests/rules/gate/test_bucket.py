@@ -1,0 +1,60 @@
+"""rules/gate/bucket.lua: what all kinds of limits have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rules.gate import wire
+from rules.policy import Limit
+
+from .driver import Replica, call, charge, flying, grants, key, quota, refusal, window
+
+KINDS: list[Callable[[int], Limit]] = [window, quota, flying]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_limit_of_nothing_never_fits(a: Replica, kind: Callable[[int], Limit]) -> None:
+    """At once, however long the call may wait, also where every host has a share of nothing."""
+    for a.share in (1000, 400):
+        assert refusal(a.arrive(call(charge(kind(0))))) == ("never_fits", None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_observed_calls_go_where_a_limit_lets_nothing_through(a: Replica, kind: Callable[[int], Limit]) -> None:
+    """They are counted only: by the common limit and by the key's."""
+    plan = call(charge(kind(0)), keys=[key("k", charge(kind(0), scope="y"))], observe=True)
+    for n in (1, 2):
+        (granted,) = a.arrive(plan).granted
+        assert (granted.fullest, granted.used) == (1, n)
+
+
+def test_a_key_that_lets_nothing_through_leaves_the_call_to_the_others(a: Replica) -> None:
+    """One group is closed; the call goes with the other's key, and waits for it when that is busy."""
+    keys = [key("k", charge(flying(0), scope="y")), key("l", charge(flying(1), scope="z"))]
+    assert [one.candidate for one in a.arrive(call(keys=keys)).granted] == [1]
+    assert a.arrive(call(keys=keys)).held
+
+
+def test_a_large_charge_is_settled_to_the_last_unit(a: Replica) -> None:
+    """2^53 - 2 were charged, 2^53 - 3 were true: two more go, not three."""
+    limit, most = window(2**53 - 1), 2**53 - 2
+    slice_ = a.arrive(call(charge(limit, most), wait=0)).granted[0].slices[0]
+    a.tick(wire.settle(charge(limit, most), slice_, -1))
+    assert [bool(grants(a.arrive(call(charge(limit), wait=0)))) for _ in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("amount", [10**9, 180_000_000, 2**53 - 1])
+def test_large_amounts_are_counted_to_the_last_unit(a: Replica, kind: Callable[[int], Limit], amount: int) -> None:
+    """All but one, then one, then none; with a share of 400 per mille that much of it, never more."""
+    limit = kind(amount)
+    assert grants(a.arrive(call(charge(limit, amount - 1), wait=0)))
+    assert grants(a.arrive(call(charge(limit), wait=0)))
+    assert not grants(a.arrive(call(charge(limit), wait=0)))
+    a.share = 400
+    part = amount * 400 // 1000
+    assert not grants(a.arrive(call(charge(limit, part + 1, scope="y"), wait=0)))
+    assert grants(a.arrive(call(charge(limit, part, scope="y"), wait=0)))
+    assert not grants(a.arrive(call(charge(limit, scope="y"), wait=0)))
