@@ -13,6 +13,7 @@ measure       the bounded look at a body, and the facts the rules plan with
 egress        hosts outside the catalogue: which may be reached, and on which port
 outgoing      the head a call leaves with;  credentials: found, taken out, written
 refusal       what the gate's refusals say;  redaction: a key that an upstream echoes is hidden
+streak        refusals in a row, and for how many models
 gate          acquire, settle, refund, rest: the gate as the others see it
 ticker        when a tick is sent, and to which host: group commit, timers, heartbeat, failover
 session       what the gate's host knows of a line, and what it has yet to be told
