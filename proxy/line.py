@@ -70,6 +70,8 @@ class Batch:
     settles: dict[tuple[str, int, int], tuple[Charge, int]]
     blocks: list[Block]
     cancels: list[int]
+    sent_ms: float
+    """When it was last said, by the gate's clock: what a reply tells anew happened no earlier."""
 
 
 @dataclass(slots=True)
@@ -226,7 +228,7 @@ class Line:
         for block in blocks:
             args += (b"B", wire.word(block.scope).encode(), max(0, min(block.for_ms, wire.MOST >> 10)))
         self._take_arrivals(args, now_ms, MOST_OPS - len(cancels))
-        return Batch(session, args, settles, blocks, cancels)
+        return Batch(session, args, settles, blocks, cancels, now_ms)
 
     def _take_arrivals(self, args: list[bytes | int], now_ms: float, most: int) -> None:
         while self._arrivals and most > 0 and len(args) < MOST_ARGS:
@@ -264,9 +266,9 @@ class Line:
     # answers
 
     def apply(
-        self, batch: Batch, reply: wire.Reply, now_ms: float, give: Callable[[Waiting, wire.Granted], None]
+        self, batch: Batch, reply: wire.Reply, now_ms: float, give: Callable[[Waiting, wire.Granted, float], None]
     ) -> None:
-        """Act on a reply. `give(call, granted)` opens the grant and hands it over."""
+        """Act on a reply. `give(call, granted, made_ms)` opens the grant and hands it over; it was made no earlier."""
         batch.session.epoch = reply.epoch
         self.waiting_everywhere = reply.waiting
         for n, position in reply.held:
@@ -280,7 +282,7 @@ class Line:
             if granted.pushed:
                 self._acks.append(granted.n)
             if (waiting := self.waiting.pop(granted.n, None)) is not None:
-                give(waiting, granted)
+                give(waiting, granted, batch.sent_ms - reply.age_ms - granted.age_ms)
         for n in batch.cancels:
             self.waiting.pop(n, None)
 

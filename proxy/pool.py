@@ -98,7 +98,7 @@ class Pool(BaseConnector):
                 # dialling has limits of its own, so what ran out is the wait for a free place
                 raise UpstreamFull from None
             wire = wire_of(connection)
-            fresh = not wire.calls
+            fresh, wire.offered = not wire.offered, True
             if wire.is_connected() and (fresh or wire.is_quiet()):
                 return connection
             connection.close()

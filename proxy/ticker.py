@@ -69,7 +69,7 @@ class Ticker:
         store: RedisHost | None,
         call_later: CallLater | None,
         replica: str,
-        give: Callable[[Line, Waiting, wire.Granted], None],
+        give: Callable[[Line, Waiting, wire.Granted, float], None],
     ) -> None:
         """`give`: hands a grant to the call it is for."""
         self._now_ms = now_ms
@@ -185,6 +185,7 @@ class Ticker:
         assert self._store is not None
         failures = 0
         while True:
+            batch.sent_ms = self._now_ms()
             try:
                 return await self._store.tick(line.key, batch.args)
             except StoreUnavailable as error:

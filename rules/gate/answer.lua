@@ -108,7 +108,8 @@ do
     end
     local list = pushed[head.owner]
     list[#list + 1] = order.text(head.n)
-    list[#list + 1] = table.concat(out, " ") .. ";" .. table.concat(in_flight(head, candidate), " ")
+    list[#list + 1] = order.text(this.now) .. " " .. table.concat(out, " ") .. ";"
+      .. table.concat(in_flight(head, candidate), " ")
     this.pushed = this.pushed + 1
   end
 

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from ..periods import next_end
 from ..policy import Limit
 from ..verdict import Charge, Grant, Plan, Refuse, Taken
+from .lateness import longest_way_ms
 from .standing import SHARE, Standing, share, standing
 
 DONE, RESYNC, STALE = 0, 1, 2
@@ -223,9 +224,12 @@ class Granted:
     slices: tuple[int, ...]
     pushed: bool
     """Made by another replica's tick: it must be acknowledged."""
+    age_ms: int = 0
+    """How old it was when the reply was made."""
 
-    def grant(self, plan: Plan, attempt: str, waited_ms: int) -> Grant:
-        """The verdict for the call whose plan this answers."""
+    def grant(self, plan: Plan, attempt: str, waited_ms: int, made_ms: float = math.inf) -> Grant:
+        """The verdict for the call whose plan this answers. `made_ms`: the charge is no older than that, by the
+        caller's clock."""
         candidate = plan.candidates[self.candidate]
         charges = (*plan.charges, *candidate.charges)
         taken = tuple([Taken(charge, s) for charge, s in zip(charges, self.slices, strict=True)])
@@ -236,6 +240,7 @@ class Granted:
             group=candidate.group,
             taken=taken,
             waited_ms=waited_ms,
+            valid_until_ms=math.inf if plan.observe else made_ms + longest_way_ms(charges),
         )
 
 
@@ -286,6 +291,8 @@ class Seen:
 class Reply:
     """What a tick answered."""
 
+    age_ms: int
+    """How long ago, by the store's clock: 0 unless the tick is a repeated one."""
     status: int
     epoch: int
     next_ms: int | None
@@ -305,19 +312,21 @@ class Reply:
 def reply(answer: bytes) -> Reply:
     """Decode a reply of either host."""
     numbers = list(map(int, answer.split()))
-    status, epoch, next_ms, rank, replicas, waiting = numbers[:6]
+    age, status, epoch, next_ms, rank, replicas, waiting = numbers[:7]
     granted: list[Granted] = []
     refused: list[Refused] = []
     held: list[tuple[int, int]] = []
     seen: list[Seen] = []
-    at, end = 6, len(numbers)
+    at, end = 7, len(numbers)
     while at < end:
         kind = numbers[at]
         if kind in (1, 3):
             n, candidate, fullest, used, count = numbers[at + 1 : at + 6]
             slices = tuple(numbers[at + 6 : at + 6 + count])
-            granted.append(Granted(n, candidate - 1, fullest, used, slices, kind == 3))
             at += 6 + count
+            pushed = kind == 3
+            granted.append(Granted(n, candidate - 1, fullest, used, slices, pushed, numbers[at] if pushed else 0))
+            at += pushed
         elif kind == 4:
             held.append((numbers[at + 1], numbers[at + 2]))
             at += 3
@@ -332,7 +341,9 @@ def reply(answer: bytes) -> Reply:
             refused.append(Refused(numbers[at + 1], _CODES[code], position, _known(wait)))
             at += 5
     look = None if next_ms < 0 else next_ms
-    return Reply(status, epoch, look, rank, replicas, waiting, tuple(granted), tuple(refused), tuple(held), tuple(seen))
+    return Reply(
+        age, status, epoch, look, rank, replicas, waiting, tuple(granted), tuple(refused), tuple(held), tuple(seen)
+    )
 
 
 def _known(wait: int) -> int | None:

@@ -43,7 +43,7 @@ def test_a_pool_is_its_keys_and_buckets_not_its_amounts() -> None:
 
 def test_a_grant_and_a_refusal_are_read_back() -> None:
     """Two grants, one of them pushed, a refusal and a hold in one reply."""
-    reply = wire.reply(b"0 77 5 1 2 3 1 10 1 1 4 2 100 0 2 11 1 2 -1 3 9 2 0 0 1 7 4 12 3")
+    reply = wire.reply(b"8 0 77 5 1 2 3 1 10 1 1 4 2 100 0 2 11 1 2 -1 3 9 2 0 0 1 7 250 4 12 3")
     assert (reply.epoch, reply.next_ms, reply.rank, reply.replicas, reply.waiting) == (77, 5, 1, 2, 3)
     assert [(g.n, g.candidate, g.slices, g.pushed) for g in reply.granted] == [
         (10, 0, (100, 0), False),
