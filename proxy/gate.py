@@ -229,6 +229,8 @@ class Gate:
         if self._ticker.degraded:
             line.carry(grant)
             line.prune_carried(now)
+        elif self._store is not None:
+            line.sight.note(grant.taken, granted.uses, now)
         if waiting.gone or (waiting.future is not None and waiting.future.done()):
             self.refund(grant)
             return

@@ -17,6 +17,7 @@ from rules.gate.standing import Standing, share
 from rules.verdict import Block, Charge, Grant, Plan, Refuse
 
 from .session import Session, elsewhere
+from .sight import Sight
 
 MOST_OPS = 500
 """Operations in one tick (limiter.md 5: 10,000 clients may leave at once; the rest goes into the next tick)."""
@@ -100,6 +101,7 @@ class Line:
         self.soon: asyncio.TimerHandle | None = None
         self.waiting: dict[int, Waiting] = {}
         self.use: dict[str, Use] = {}
+        self.sight = Sight()
         self.waiting_everywhere = 0
         self._replica = replica
         self._arrivals: dict[int, Waiting] = {}
@@ -150,6 +152,7 @@ class Line:
                 true = _units(actual[limit.meter], limit.scale)
                 if true is not None and true != charge.cost:
                     session.settle(charge, taken.slice, true - charge.cost)
+                    self.sight.add(charge, true - charge.cost)
                     cost, changed = true, True
             costs.append(cost)
         if changed and self.waiting_everywhere:
@@ -227,7 +230,9 @@ class Line:
         session.corrections = {}
         for block in blocks:
             args += (b"B", wire.word(block.scope).encode(), max(0, min(block.for_ms, wire.MOST >> 10)))
-        self._take_arrivals(args, now_ms, MOST_OPS - len(cancels))
+        if not session.settles:
+            # nothing is granted before all that is known to be used is counted
+            self._take_arrivals(args, now_ms, MOST_OPS - len(cancels))
         return Batch(session, args, settles, blocks, cancels, now_ms)
 
     def _take_arrivals(self, args: list[bytes | int], now_ms: float, most: int) -> None:
@@ -296,11 +301,12 @@ class Line:
                     self._stated.add(word)
         if granted.fullest:
             limit = grant.taken[granted.fullest - 1].charge.limit
+            used = granted.uses[granted.fullest - 1]
             seen = self.use.get(limit.name)
             if seen is None:
-                self.use[limit.name] = Use(granted.used, limit.amount, now_ms + limit.length_ms)
+                self.use[limit.name] = Use(used, limit.amount, now_ms + limit.length_ms)
             else:
-                seen.used, seen.amount, seen.until_ms = granted.used, limit.amount, now_ms + limit.length_ms
+                seen.used, seen.amount, seen.until_ms = used, limit.amount, now_ms + limit.length_ms
 
     def not_done(self, batch: Batch) -> None:
         """The store did not run the tick: everything in it is said again, what is waiting or in flight by restate."""

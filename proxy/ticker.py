@@ -48,6 +48,9 @@ WHOLE = 1000
 PROBE = 1.0
 """Seconds between looks at a store that is away; each with jitter, so that replicas do not return in step."""
 
+RETURN_MS = 2500
+"""For so long a replica that is back leaves the others the shares they may still be using: two looks at the longest."""
+
 SWEEP = 30.0
 """Seconds between collections of expired keys in the embedded store."""
 
@@ -81,6 +84,8 @@ class Ticker:
         self._engine = Engine()
         self._sessions: dict[tuple[str, bool], Session] = {}
         self._replicas = 1
+        self._returning_until = 0.0
+        self._returning_share = WHOLE
         self._listener: asyncio.Task[None] | None = None
         self._probe: asyncio.TimerHandle | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -158,14 +163,16 @@ class Ticker:
             self._apply(line, batch, wire.reply(answer))
 
     def _share(self) -> int:
-        if self._store is None or self.online:
+        if self._store is None:
             return WHOLE
+        if self.online:
+            return self._returning_share if self._now_ms() < self._returning_until else WHOLE
         return max(1, FALLBACK_SHARE // self._replicas)
 
     async def _tick_there(self, line: Line) -> None:
         try:
             while self.online and line.has_work:
-                batch = line.take(self._now_ms(), WHOLE)
+                batch = line.take(self._now_ms(), self._share())
                 answer = await self._ask(line, batch)
                 if answer is None:
                     return
@@ -254,10 +261,13 @@ class Ticker:
         self.degraded, self.degraded_reason = True, reason
         self.fallbacks += 1
         _log.error("%s; limits are shared out among %d replicas until it is back", reason, self._replicas)
-        for line in self.lines.values():
+        now = self._now_ms()
+        for line in list(self.lines.values()):
             line.session = self._session(line.service, False)
             line.restate()
-            self.flush_soon(line)
+            line.sight.begin(line.session, self._share(), now)
+            # now, and whether or not somebody waits: what is begun with must not be passed on as a charge of ours
+            self.flush(line)
         self._arm_probe()
 
     def _arm_probe(self) -> None:
@@ -283,6 +293,9 @@ class Ticker:
     def _go_online(self) -> None:
         """The store is back: it learns what waits, what is in flight and what was charged meanwhile."""
         now = self._now_ms()
+        # the others may be away for a look or two, each with a share the store does not know of yet
+        self._returning_share = max(1, WHOLE - (self._replicas - 1) * max(1, FALLBACK_SHARE // self._replicas))
+        self._returning_until = now + RETURN_MS
         self.online = True
         self.degraded, self.degraded_reason = False, None
         _log.warning("the store is back")

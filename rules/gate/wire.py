@@ -219,9 +219,9 @@ class Granted:
     """Index in Plan.candidates."""
     fullest: int
     """Place among the charges of the fullest bucket, from 1; 0: the call charges nothing."""
-    used: int
-    """Use of that bucket after the grant."""
     slices: tuple[int, ...]
+    uses: tuple[int, ...]
+    """Of each bucket charged, by everybody and with this grant."""
     pushed: bool
     """Made by another replica's tick: it must be acknowledged."""
     age_ms: int = 0
@@ -321,11 +321,10 @@ def reply(answer: bytes) -> Reply:
     while at < end:
         kind = numbers[at]
         if kind in (1, 3):
-            n, candidate, fullest, used, count = numbers[at + 1 : at + 6]
-            slices = tuple(numbers[at + 6 : at + 6 + count])
-            at += 6 + count
-            pushed = kind == 3
-            granted.append(Granted(n, candidate - 1, fullest, used, slices, pushed, numbers[at] if pushed else 0))
+            n, candidate, fullest, count = numbers[at + 1 : at + 5]
+            first, at, pushed = at + 5, at + 5 + 2 * count, kind == 3
+            slices, uses = tuple(numbers[first:at:2]), tuple(numbers[first + 1 : at : 2])
+            granted.append(Granted(n, candidate - 1, fullest, slices, uses, pushed, numbers[at] if pushed else 0))
             at += pushed
         elif kind == 4:
             held.append((numbers[at + 1], numbers[at + 2]))

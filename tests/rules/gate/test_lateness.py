@@ -34,7 +34,7 @@ def test_a_call_may_be_on_its_way_for_half_the_smallest_jitter_it_was_charged_wi
 def test_a_grant_is_dated_by_its_charge_and_the_observed_one_is_not() -> None:
     """Observed calls are never held back."""
     own = key("k", charge(window(5, jitter=500), scope="g"))
-    granted = wire.Granted(1, 0, 0, 0, (1, 2), False)
+    granted = wire.Granted(1, 0, 0, (1, 2), (1, 1), False)
     grant = granted.grant(call(charge(window(5, jitter=100)), keys=[own]), "a", 0, 1000.0)
     assert grant.valid_until_ms == 1050.0
     seen = granted.grant(call(charge(window(5, jitter=100)), keys=[own], observe=True), "a", 0, 1000.0)
