@@ -152,8 +152,8 @@ class Line:
                 true = _units(actual[limit.meter], limit.scale)
                 if true is not None and true != charge.cost:
                     session.settle(charge, taken.slice, true - charge.cost)
-                    self.sight.add(charge, true - charge.cost)
                     cost, changed = true, True
+            self.sight.add(charge, cost - charge.cost)
             costs.append(cost)
         if changed and self.waiting_everywhere:
             session.correct(stands, share(costs, stands.bases) - _share_of(grant, stands))

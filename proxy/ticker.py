@@ -206,12 +206,10 @@ class Ticker:
 
     async def ask(self, key: bytes, arrival: Sequence[bytes | int]) -> bytes:
         """A tick that only asks (rules.gate.explain), of the host in use. Raises StoreUnavailable; the host stays."""
-        replica = self._replica.encode()
+        args = question(self._replica.encode(), self._share(), arrival)
         if not self.online:
-            args = question(replica, self._share(), arrival)
             return self._engine.tick(key, math.floor(self._now_ms()), args, raw_ms=math.floor(self._wall_ms()))
         assert self._store is not None
-        args = question(replica, WHOLE, arrival)
         try:
             return await self._store.tick(key, args)
         except StoreUnavailable:

@@ -19,9 +19,9 @@ busy loop, connect, TLS) has half of it, the network, the upload and the upstrea
 def longest_way_ms(charges: Iterable[Charge]) -> float:
     """J_send of a call: a part of the smallest jitter that one of its limits allows for.
 
-    Infinite where none allows for any. Calls in flight are counted for as long as they are charged, so a late one is
-    no harm. A rate limit whose J is 0 says that the upstream counts at the moment of the grant, which no call could
-    keep: it gets no bound rather than no calls.
+    Infinite where none allows for any. What is held while the call is in flight is counted for as long as it is
+    charged, so a late one is no harm. A rate limit whose J is 0 says that the upstream counts at the moment of the
+    grant, which no call could keep: it gets no bound rather than no calls.
     """
-    jitters = [charge.limit.jitter_ms for charge in charges if charge.cost and charge.limit.jitter_ms]
+    jitters = [c.limit.jitter_ms for c in charges if c.cost and c.limit.jitter_ms and not c.limit.in_flight]
     return min(jitters) * OWN_PART if jitters else math.inf

@@ -312,7 +312,7 @@ do
     local incarnation, seq, epoch = tonumber(argv[2]), tonumber(argv[3]), tonumber(argv[5])
     local meta = read_meta(now)
     if this.asks then
-      return reply(meta, dispatch.run(operations(argv, 6)))
+      return "0 " .. reply(meta, dispatch.run(operations(argv, 6)))
     end
     local v = store.numbers("rep:" .. this.replica, { "inc", "seq", "x" })
     local rep = { incarnation = v[1], seq = v[2], refreshed = v[3] }

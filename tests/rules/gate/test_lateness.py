@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -20,9 +21,10 @@ from .driver import Clock, Replica, bucket, call, charge, flying, gauge, key, qu
         ([charge(window(5, jitter=500)), charge(bucket(100, 1, 1000, jitter=100)), charge(quota(5, jitter=2000))], 50),
         ([charge(window(5, jitter=500)), charge(bucket(100, 1, 1000, jitter=100), 0)], 250),
         ([charge(flying(2)), charge(window(5, jitter=0))], math.inf),
+        ([charge(replace(window(5, jitter=500), count_at="end"))], math.inf),
         ([], math.inf),
     ],
-    ids=["one", "smallest", "not charged", "none allows for any", "free"],
+    ids=["one", "smallest", "not charged", "none allows for any", "counted at the end", "free"],
 )
 def test_a_call_may_be_on_its_way_for_half_the_smallest_jitter_it_was_charged_with(
     charges: list[Charge], most: float
