@@ -71,8 +71,13 @@ class Batch:
     settles: dict[tuple[str, int, int], tuple[Charge, int]]
     blocks: list[Block]
     cancels: list[int]
+    incarnation: int
     sent_ms: float
     """When it was last said, by the gate's clock: what a reply tells anew happened no earlier."""
+
+    def is_of(self, session: Session) -> bool:
+        """Nothing was stated anew since: the reply speaks of calls as they stand."""
+        return self.session is session and self.incarnation == session.incarnation
 
 
 @dataclass(slots=True)
@@ -233,7 +238,7 @@ class Line:
         if not session.settles:
             # nothing is granted before all that is known to be used is counted
             self._take_arrivals(args, now_ms, MOST_OPS - len(cancels))
-        return Batch(session, args, settles, blocks, cancels, now_ms)
+        return Batch(session, args, settles, blocks, cancels, session.incarnation, now_ms)
 
     def _take_arrivals(self, args: list[bytes | int], now_ms: float, most: int) -> None:
         while self._arrivals and most > 0 and len(args) < MOST_ARGS:

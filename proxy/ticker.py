@@ -176,7 +176,7 @@ class Ticker:
                 answer = await self._ask(line, batch)
                 if answer is None:
                     return
-                if batch.session is line.session and self.online:
+                if self.online and batch.is_of(line.session):
                     self._apply(line, batch, wire.reply(answer))
         finally:
             line.note_idle()

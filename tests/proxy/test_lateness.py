@@ -192,6 +192,28 @@ async def test_a_call_cancelled_while_its_grant_is_on_the_way_gives_it_back_once
         await granted(gate, plan((ONE, 1), (FLYING, 2)))
 
 
+async def test_a_reply_from_before_all_was_stated_anew_grants_nothing(
+    redis_of_lateness: RedisServer, time: Time
+) -> None:
+    """The store was left and taken up again meanwhile: the call waits there once, and no ghost of it stands in line."""
+    async with replica(redis_of_lateness, time) as (gate, store):
+        gate.refund(await granted(gate, plan((ONE, 1))))
+        line = gate._ticker.line("s")
+        await until(lambda: not line.busy)
+
+        def leaves_and_returns() -> None:
+            gate._ticker.go_offline("Redis at a test's address cannot be used: a test says so")
+            gate._ticker._go_online()
+
+        store.after = [leaves_and_returns]
+        call = asyncio.ensure_future(gate.acquire(plan((ONE, 1), wait=90_000)))
+        await until(lambda: line.waiting_everywhere == 1)
+        assert (call.done(), gate.unfinished, gate.waiting("s")) == (False, 0, 1)
+        call.cancel()
+        await asyncio.wait([call])
+        await until(lambda: line.waiting_everywhere == 0)
+
+
 # the corridor
 
 
