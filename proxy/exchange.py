@@ -19,9 +19,10 @@ from rules.verdict import Grant, Lesson, Plan, Refuse
 from . import headers, outgoing
 from .call import Call, ClientGone
 from .clients import ANONYMOUS, Identity, from_web_page, presented_keys, proxy_credentials
+from .departure import Departure, dispatch
 from .errand import Errand, InForce
 from .errors import Problem, place_of
-from .faults import UpstreamProblem
+from .faults import TooLate, UpstreamProblem
 from .gate import Gate
 from .head import Authority
 from .headers import Fields
@@ -33,7 +34,7 @@ from .refusal import problem_of
 from .streak import Streaks
 from .stream import relay, tap_of
 from .tunnel import Tunnels
-from .upstream import Reply, Target, Upstream
+from .upstream import Reply, Upstream
 
 _log = logging.getLogger("headgate.exchange")
 
@@ -184,7 +185,7 @@ class Exchange:
         target = rules.egress.target(head.authority, head.scheme)
         raw_target, fields = outgoing.passed(call, target, identity.token, self._pseudonym)
         record.attempts = 1
-        reply = await self._dispatch(call, target, raw_target, fields, b"" if call.body.empty else None)
+        reply = await dispatch(self._upstream, call, target, raw_target, fields, b"" if call.body.empty else None)
         record.upstream_ms = (asyncio.get_running_loop().time() - call.received) * 1000
         await self._relay(call, record, reply, None, ())
 
@@ -195,19 +196,28 @@ class Exchange:
         began_ms = self._now_ms()
         wish = self._plan(errand)
         longest_ms = wish.max_wait_ms if isinstance(wish, Plan) else 0
-        for attempt in range(ATTEMPTS):
-            # a second attempt keeps the place in the line that the first one had
-            since = began_ms if attempt else None
+        attempt, late = 0, False
+        while True:
             if isinstance(wish, Refuse):
                 raise problem_of(errand.service, wish, record.waited_ms)
+            # whoever asks again keeps the place in the line that he had first
+            since = began_ms if attempt or late else None
             verdict = await self._gate.acquire(wish, enqueued_ms=since, anew=lambda: self._plan(errand))
             record.waited_ms += verdict.waited_ms
             if isinstance(verdict, Refuse):
                 raise problem_of(errand.service, verdict, record.waited_ms)
             record.key, record.attempts = verdict.key, attempt + 1
             last = attempt + 1 == ATTEMPTS or errand.body is None
-            if await self._attempt(errand, verdict, last=last):
-                return
+            try:
+                if await self._attempt(errand, verdict, last=last):
+                    return
+                attempt, late = attempt + 1, False
+            except TooLate:
+                record.attempts = attempt
+                self._metrics.of(errand.service.name).late.inc()
+                if late and not wish.max_wait_ms:
+                    raise problem_of(errand.service, Refuse(code="hold_expired"), record.waited_ms) from None
+                late = True
             wish = self._plan(errand)
             if isinstance(wish, Plan):
                 wish.max_wait_ms = max(0, longest_ms - int(self._now_ms() - began_ms))
@@ -220,18 +230,23 @@ class Exchange:
         return plan(facts)
 
     async def _attempt(self, errand: Errand, grant: Grant, *, last: bool) -> bool:
-        """Send once with a grant. True when the client has its answer; False to go back to the gate."""
+        """Send once with a grant. True when the client has its answer; False to go back to the gate.
+
+        Raises TooLate when the grant's time was over before the call could leave. The grant is finished in any case.
+        """
         call, record, name = errand.call, errand.record, errand.service.name
         loop = asyncio.get_running_loop()
         sent_at = loop.time()
+        departure = Departure(grant, self._now_ms)
         try:
             where, target, fields = outgoing.addressed(errand, grant, self._pseudonym)
-            reply = await self._dispatch(call, where, target, fields, errand.body)
+            reply = await dispatch(self._upstream, call, where, target, fields, errand.body, departure.may_go)
         except UpstreamProblem as fault:
             self._finish(errand, grant, None, counted=fault.counted)
             raise
         except BaseException:
-            self._gate.settle(grant, {})
+            # TooLate, or the client is gone
+            self._gate.settle(grant, {}) if departure.left else self._gate.refund(grant)
             raise
         seconds = loop.time() - sent_at
         record.upstream_ms = seconds * 1000
@@ -265,18 +280,6 @@ class Exchange:
             raise
         finally:
             self._finish(errand, grant, usage, counted=counted)
-
-    async def _dispatch(self, call: Call, target: Target, raw_target: str, fields: Fields, body: bytes | None) -> Reply:
-        """Step 5. `body` None: stream the client's."""
-        method = call.head.method.encode()
-        if body is not None:
-            empty = not body and call.head.method not in ("POST", "PUT", "PATCH")
-            return await self._upstream.send(target, method, raw_target.encode(), fields, None if empty else body)
-        length = call.body.length
-        if length is not None:
-            fields.append((b"Content-Length", b"%d" % length))
-        pieces = aiter(call.body)
-        return await self._upstream.send(target, method, raw_target.encode(), fields, pieces, chunked=length is None)
 
     async def _relay(
         self, call: Call, record: Record, reply: Reply, usage: Tap | None, first: tuple[bytes, ...]

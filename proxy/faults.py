@@ -25,6 +25,10 @@ class UpstreamProblem(Problem):
         super().__init__(self.word, self.text)
 
 
+class TooLate(Exception):
+    """The call may no longer leave. Nothing of it was written, and the connection is kept for the next try."""
+
+
 class AddressDenied(UpstreamProblem):
     """The address, or every address of the name, is outside the table of addresses.py."""
 

@@ -258,15 +258,17 @@ class Gate:
         if line.has_work:
             self._ticker.flush_soon(line)
 
-    def _give(self, line: Line, waiting: Waiting, granted: wire.Granted) -> None:
+    def _give(self, line: Line, waiting: Waiting, granted: wire.Granted, made_ms: float) -> None:
         now = self._now_ms()
         attempt = f"{self.replica}-{waiting.n:012d}"
-        grant = granted.grant(waiting.plan, attempt, self._waited(waiting) if waiting.held else 0)
+        grant = granted.grant(waiting.plan, attempt, self._waited(waiting) if waiting.held else 0, made_ms)
         self._open[attempt] = (line, line.session, waiting.arrival.standing)
         line.took_off(grant, granted, now)
         if self._ticker.degraded:
             line.carry(grant)
             line.prune_carried(now)
+        elif self._store is not None:
+            line.sight.note(grant.taken, granted.uses, now)
         if waiting.gone or (waiting.future is not None and waiting.future.done()):
             self.refund(grant)
             return

@@ -17,6 +17,7 @@ from rules.gate.standing import Standing, share
 from rules.verdict import Block, Charge, Grant, Plan, Refuse
 
 from .session import Session, elsewhere, is_live
+from .sight import Sight
 
 MOST_OPS = 500
 """Operations in one tick (limiter.md 5: 10,000 clients may leave at once; the rest goes into the next tick)."""
@@ -74,6 +75,13 @@ class Batch:
     settles: dict[tuple[str, int, int], tuple[Charge, int]]
     blocks: list[Block]
     cancels: list[int]
+    incarnation: int
+    sent_ms: float
+    """When it was last said, by the gate's clock: what a reply tells anew happened no earlier."""
+
+    def is_of(self, session: Session) -> bool:
+        """Nothing was stated anew since: the reply speaks of calls as they stand."""
+        return self.session is session and self.incarnation == session.incarnation
 
 
 @dataclass(slots=True)
@@ -102,6 +110,7 @@ class Line:
         self.soon: asyncio.TimerHandle | None = None
         self.waiting: dict[int, Waiting] = {}
         self.use: dict[str, Use] = {}
+        self.sight = Sight()
         self.waiting_everywhere = 0
         self._replica = replica
         self._arrivals: dict[int, Waiting] = {}
@@ -174,6 +183,7 @@ class Line:
                 if true is not None and true != charge.cost:
                     session.settle(charge, taken.slice, true - charge.cost)
                     cost, changed = true, True
+            self.sight.add(charge, cost - charge.cost)
             costs.append(cost)
         if changed and self.waiting_everywhere:
             session.correct(stands, share(costs, stands.bases) - _share_of(grant, stands))
@@ -250,8 +260,10 @@ class Line:
         session.corrections = {}
         for block in blocks:
             args += (b"B", wire.word(block.scope).encode(), max(0, min(block.for_ms, wire.MOST >> 10)))
-        self._take_arrivals(args, cancels, now_ms, MOST_OPS - len(cancels))
-        return Batch(session, args, settles, blocks, cancels)
+        if not session.settles:
+            # nothing is granted before all that is known to be used is counted
+            self._take_arrivals(args, cancels, now_ms, MOST_OPS - len(cancels))
+        return Batch(session, args, settles, blocks, cancels, session.incarnation, now_ms)
 
     def _take_arrivals(self, args: list[bytes | int], cancels: list[int], now_ms: float, most: int) -> None:
         while self._arrivals and most > 0 and len(args) < MOST_ARGS:
@@ -294,9 +306,9 @@ class Line:
     # answers
 
     def apply(
-        self, batch: Batch, reply: wire.Reply, now_ms: float, give: Callable[[Waiting, wire.Granted], None]
+        self, batch: Batch, reply: wire.Reply, now_ms: float, give: Callable[[Waiting, wire.Granted, float], None]
     ) -> None:
-        """Act on a reply. `give(call, granted)` opens the grant and hands it over."""
+        """Act on a reply. `give(call, granted, made_ms)` opens the grant and hands it over; it was made no earlier."""
         batch.session.epoch = reply.epoch
         self.waiting_everywhere = reply.waiting
         for n, position in reply.held:
@@ -310,7 +322,7 @@ class Line:
             if granted.pushed:
                 self._acks.append(granted.n)
             if (waiting := self.waiting.pop(granted.n, None)) is not None:
-                give(waiting, granted)
+                give(waiting, granted, batch.sent_ms - reply.age_ms - granted.age_ms)
         for n in batch.cancels:
             self.waiting.pop(n, None)
 
@@ -324,11 +336,12 @@ class Line:
                     self._stated.add(word)
         if granted.fullest:
             limit = grant.taken[granted.fullest - 1].charge.limit
+            used = granted.uses[granted.fullest - 1]
             seen = self.use.get(limit.name)
             if seen is None:
-                self.use[limit.name] = Use(granted.used, limit.amount, now_ms + limit.length_ms)
+                self.use[limit.name] = Use(used, limit.amount, now_ms + limit.length_ms)
             else:
-                seen.used, seen.amount, seen.until_ms = granted.used, limit.amount, now_ms + limit.length_ms
+                seen.used, seen.amount, seen.until_ms = used, limit.amount, now_ms + limit.length_ms
 
     def not_done(self, batch: Batch) -> None:
         """The store did not run the tick: everything in it is said again, what is waiting or in flight by restate."""

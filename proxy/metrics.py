@@ -34,7 +34,7 @@ class Room:
 class Counts:
     """The series of one service that every call touches: looking a child up by its labels costs more than counting."""
 
-    __slots__ = ("_checks", "_metrics", "_ratios", "_service", "_statuses", "granted", "upstream_seconds")
+    __slots__ = ("_checks", "_metrics", "_ratios", "_service", "_statuses", "granted", "late", "upstream_seconds")
 
     def __init__(self, metrics: Metrics, service: str) -> None:
         self._metrics = metrics
@@ -43,6 +43,7 @@ class Counts:
         self._ratios: dict[str, Histogram] = {}
         self._statuses: dict[int, Counter] = {}
         self.granted = metrics.granted.labels(service)
+        self.late = metrics.late.labels(service)
         self.upstream_seconds = metrics.upstream_seconds.labels(service)
 
     def checks(self, result: str) -> Counter:
@@ -79,6 +80,12 @@ class Metrics:
         # the four of the earlier system (design 4.5)
         self.checks = Counter("rate_limit_checks", "Verdicts of the gate", ["service", "result"], registry=to)
         self.granted = Counter("headgate_granted", "Calls that were let go", ["service"], registry=to)
+        self.late = Counter(
+            "headgate_late_grants",
+            "Grants that came too late to be used, and were asked for again",
+            ["service"],
+            registry=to,
+        )
         self.held = Counter("headgate_held", "Calls that had to wait", ["service"], registry=to)
         self.refused = Counter("headgate_refused", "Answers of our own, by code", ["service", "code"], registry=to)
         self.waited = Histogram(

@@ -8,6 +8,7 @@ see wire.py.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -98,7 +99,16 @@ class Pool(BaseConnector):
                 # dialling has limits of its own, so what ran out is the wait for a free place
                 raise UpstreamFull from None
             wire = wire_of(connection)
-            fresh = not wire.calls
+            fresh, wire.offered = not wire.offered, True
+            if not (fresh or wire.calls or wire.is_quiet()):
+                # it may be a ticket of TLS 1.3, which comes after the handshake: the loop reads those, and closes else
+                try:
+                    turn = self._loop.create_future()
+                    self._loop.call_soon(turn.set_result, None)
+                    await turn
+                except asyncio.CancelledError:
+                    connection.close()
+                    raise
             if wire.is_connected() and (fresh or wire.is_quiet()):
                 return connection
             connection.close()

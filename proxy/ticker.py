@@ -48,6 +48,9 @@ WHOLE = 1000
 PROBE = 1.0
 """Seconds between looks at a store that is away; each with jitter, so that replicas do not return in step."""
 
+RETURN_MS = 2500
+"""For so long a replica that is back leaves the others the shares they may still be using: two looks at the longest."""
+
 SWEEP = 30.0
 """Seconds between collections of expired keys in the embedded store."""
 
@@ -69,7 +72,7 @@ class Ticker:
         store: RedisHost | None,
         call_later: CallLater | None,
         replica: str,
-        give: Callable[[Line, Waiting, wire.Granted], None],
+        give: Callable[[Line, Waiting, wire.Granted, float], None],
     ) -> None:
         """`give`: hands a grant to the call it is for."""
         self._now_ms = now_ms
@@ -81,6 +84,8 @@ class Ticker:
         self._engine = Engine()
         self._sessions: dict[tuple[str, bool], Session] = {}
         self._replicas = 1
+        self._returning_until = 0.0
+        self._returning_share = WHOLE
         self._listener: asyncio.Task[None] | None = None
         self._probe: asyncio.TimerHandle | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -161,18 +166,20 @@ class Ticker:
                 self.flush_soon(line)
 
     def _share(self) -> int:
-        if self._store is None or self.online:
+        if self._store is None:
             return WHOLE
+        if self.online:
+            return self._returning_share if self._now_ms() < self._returning_until else WHOLE
         return max(1, FALLBACK_SHARE // self._replicas)
 
     async def _tick_there(self, line: Line) -> None:
         try:
             while self.online and line.has_work:
-                batch = line.take(self._now_ms(), WHOLE)
+                batch = line.take(self._now_ms(), self._share())
                 answer = await self._ask(line, batch)
                 if answer is None:
                     return
-                if batch.session is line.session and self.online:
+                if self.online and batch.is_of(line.session):
                     self._apply(line, batch, wire.reply(answer))
         finally:
             line.note_idle()
@@ -188,6 +195,7 @@ class Ticker:
         assert self._store is not None
         failures = 0
         while True:
+            batch.sent_ms = self._now_ms()
             try:
                 return await self._store.tick(line.key, batch.args)
             except StoreUnavailable as error:
@@ -201,12 +209,10 @@ class Ticker:
 
     async def ask(self, key: bytes, arrival: Sequence[bytes | int]) -> bytes:
         """A tick that only asks (rules.gate.explain), of the host in use. Raises StoreUnavailable; the host stays."""
-        replica = self._replica.encode()
+        args = question(self._replica.encode(), self._share(), arrival)
         if not self.online:
-            args = question(replica, self._share(), arrival)
             return self._engine.tick(key, math.floor(self._now_ms()), args, raw_ms=math.floor(self._wall_ms()))
         assert self._store is not None
-        args = question(replica, WHOLE, arrival)
         try:
             return await self._store.tick(key, args)
         except StoreUnavailable:
@@ -256,10 +262,13 @@ class Ticker:
         self.degraded, self.degraded_reason = True, reason
         self.fallbacks += 1
         _log.error("%s; limits are shared out among %d replicas until it is back", reason, self._replicas)
-        for line in self.lines.values():
+        now = self._now_ms()
+        for line in list(self.lines.values()):
             line.session = self._session(line.service, False)
             line.restate()
-            self.flush_soon(line)
+            line.sight.begin(line.session, self._share(), now)
+            # now, and whether or not somebody waits: what is begun with must not be passed on as a charge of ours
+            self.flush(line)
         self._arm_probe()
 
     def _arm_probe(self) -> None:
@@ -285,6 +294,9 @@ class Ticker:
     def _go_online(self) -> None:
         """The store is back: it learns what waits, what is in flight and what was charged meanwhile."""
         now = self._now_ms()
+        # the others may be away for a look or two, each with a share the store does not know of yet
+        self._returning_share = max(1, WHOLE - (self._replicas - 1) * max(1, FALLBACK_SHARE // self._replicas))
+        self._returning_until = now + RETURN_MS
         self.online = True
         self.degraded, self.degraded_reason = False, None
         _log.warning("the store is back")

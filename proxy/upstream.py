@@ -20,7 +20,7 @@ from aiohttp.streams import StreamReader
 
 from .addresses import AddressPolicy
 from .dialer import Dialer, Lookup, Place
-from .faults import UpstreamBroke, UpstreamProblem
+from .faults import TooLate, UpstreamBroke, UpstreamProblem
 from .framing import declared, framing, judge, write_head
 from .pool import Pool, wire_of
 from .tasks import spawn
@@ -212,6 +212,7 @@ class Upstream:
         body: Body,
         *,
         chunked: bool = False,
+        may_go: Callable[[], bool] = lambda: True,
     ) -> Reply:
         """Send one request and return its answer as soon as the head has arrived.
 
@@ -223,12 +224,18 @@ class Upstream:
         An answer that comes before the body is sent ends the sending; the iterator is closed before this returns.
         What the iterator raises comes out of here as it is, after the connection was closed.
 
+        `may_go` is asked when the connection is open, right before the first byte is written. If it says no, TooLate
+        is raised, the iterator has not been touched, and the connection is pooled.
+
         Raises any fault of proxy/faults.py, and ValueError for a request that must not be written.
         """
         length, coded = declared(headers)
         head = write_head(method, raw_target, headers, framing(method, body, length, coded, chunked))
         connection = await self._pool.take(target)
         wire = wire_of(connection)
+        if not may_go():
+            connection.release()
+            raise TooLate
         writer = None
         try:
             wire.begin(head_request=method == b"HEAD")

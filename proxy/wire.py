@@ -36,7 +36,7 @@ class Wire(BaseProtocol):
 
     __slots__ = (
         "_answer", "_closed", "_due", "_fault", "_head_size", "_idle_limit", "_informational", "_keep", "_lost",
-        "_message", "_payload", "_poll", "_timer", "_touched", "calls", "request_sent",
+        "_message", "_payload", "_poll", "_timer", "_touched", "calls", "offered", "request_sent",
     )  # fmt: skip
 
     _parser: HttpResponseParser | None
@@ -44,6 +44,8 @@ class Wire(BaseProtocol):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.calls = 0
+        self.offered = False
+        """A call could have used it. One that came too late leaves it unused, to grow old like any other."""
         self.request_sent = True
         self._answer: asyncio.Future[tuple[RawResponseMessage, StreamReader]] | None = None
         self._closed: asyncio.Future[None] | None = None

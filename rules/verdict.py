@@ -10,6 +10,7 @@ build (0.6 us against 0.2 us for three fields), and a call builds a dozen.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from .policy import Limit
@@ -83,6 +84,8 @@ class Grant:
     group: str
     taken: tuple[Taken, ...]
     waited_ms: int
+    valid_until_ms: float = math.inf
+    """By the clock of whoever asked. Later the call must not leave: it is refunded and asks again (limiter.md Q10)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

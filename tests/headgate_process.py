@@ -86,6 +86,10 @@ class Headgate:
         """Ask it to stop; does not wait."""
         self.process.send_signal(signal.SIGTERM)
 
+    def stall(self, stalled: bool) -> None:
+        """Stop the process where it is, or let it go on: what reaches it meanwhile waits."""
+        self.process.send_signal(signal.SIGSTOP if stalled else signal.SIGCONT)
+
     def wait(self) -> int:
         """Its exit code."""
         self.stopped = True

@@ -112,9 +112,16 @@ class RawServer:
 
 @contextlib.asynccontextmanager
 async def raw_server(
-    script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    script: Script,
+    *,
+    tls: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
+    listening: socket.socket | None = None,
 ) -> AsyncIterator[RawServer]:
-    """Serve `script` on a free port until the block ends; every connection is closed and waited for by then."""
+    """Serve `script` on a free port until the block ends; every connection is closed and waited for by then.
+
+    `listening`: a socket that listened before, so that its first connections are accepted late.
+    """
     running: set[asyncio.Task[None]] = set()
     failures: list[BaseException] = []
     result = RawServer(0)
@@ -138,7 +145,10 @@ async def raw_server(
                 await writer.wait_closed()
             peer.finished.set()
 
-    server = await asyncio.start_server(serve, host, 0, ssl=tls)
+    if listening is not None:
+        server = await asyncio.start_server(serve, sock=listening, ssl=tls)
+    else:
+        server = await asyncio.start_server(serve, host, 0, ssl=tls)
     result.port = server.sockets[0].getsockname()[1]
     try:
         yield result

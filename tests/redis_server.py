@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -61,6 +62,11 @@ class RedisServer:
                 if first.startswith("$") and first != "$-1":
                     return answers.read(int(first[1:])).decode()
                 return first[1:]
+
+    def stall(self, stalled: bool) -> None:
+        """Stop the process where it is, or let it go on: its connections stay open meanwhile."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP if stalled else signal.SIGCONT)
 
     def kill(self) -> None:
         """End the server at once, as a crash would."""

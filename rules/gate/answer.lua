@@ -69,29 +69,30 @@ do
     place.served("p:" .. head.frame.pool, head.class, head.share, head.frame.weight)
   end
 
-  -- Charges everything and says so: {GRANT, n, candidate, fullest, its use, how many slices, slices...}.
+  -- Charges everything and says so: {GRANT, n, candidate, fullest, how many, then slice and use of each bucket}.
   function answer.grant(head, index)
     local candidate = head.frame.candidates[index]
     local own = head.owner == this.replica
     local out = own and answers or {}
-    local start, fullest, at, use = #out, -1, 0, 0
-    local from, last = start + 6, start + 6
+    local start, fullest, at = #out, -1, 0
+    local from, last = start + 5, start + 5
     local function take(limits, before)
       for i = 1, #limits do
         local limit = limits[i]
-        last = last + 1
-        out[last] = bucket.charge(limit, head.costs[before + i], head.owner)
-        local used, amount = bucket.used(limit), bucket.amount(limit)
-        if used / amount > fullest then
-          fullest, at, use = used / amount, last - from, used
+        last = last + 2
+        out[last - 1] = bucket.charge(limit, head.costs[before + i], head.owner)
+        out[last] = bucket.used(limit)
+        local full = out[last] / bucket.amount(limit)
+        if full > fullest then
+          fullest, at = full, (last - from) / 2
         end
       end
     end
     out[start + 1], out[start + 2], out[start + 3] = own and GRANT or PUSHED, head.n, index
-    out[start + 4], out[start + 5], out[start + 6] = 0, 0, 0
+    out[start + 4], out[start + 5] = 0, 0
     take(head.frame.commons, 0)
     take(candidate.limits, candidate.from)
-    out[start + 4], out[start + 5], out[start + 6] = at, use, last - from
+    out[start + 4], out[start + 5] = at, (last - from) / 2
     pool.granted(head.frame, candidate)
     if this.ranks and not head.observed then
       account(head)
@@ -108,7 +109,8 @@ do
     end
     local list = pushed[head.owner]
     list[#list + 1] = order.text(head.n)
-    list[#list + 1] = table.concat(out, " ") .. ";" .. table.concat(in_flight(head, candidate), " ")
+    list[#list + 1] = order.text(this.now) .. " " .. table.concat(out, " ") .. ";"
+      .. table.concat(in_flight(head, candidate), " ")
     this.pushed = this.pushed + 1
   end
 

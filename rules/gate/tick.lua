@@ -12,10 +12,13 @@
 --   B scope ms                                      rest a scope
 --   G bucket value                                  the replica's calls in flight, absolute
 --   K n                                             a pushed grant was received
--- Reply, integers joined by spaces: status, epoch, next look in ms (-1: none), rank, live replicas, waiting, then
--- answers: `1 n candidate fullest use count slices..` for a grant, the same with 3 for one that another replica's tick
--- made, `2 n code position wait` for a refusal, `4 n position` for a call that is held. Before that, where it only asks:
--- `5 n candidate rest wait count` and for each limit of the call `used amount ahead wait`.
+-- Reply, integers joined by spaces: age, status, epoch, next look in ms (-1: none), rank, live replicas, waiting, then
+-- answers: `1 n candidate fullest count`, then slice and use of each bucket, for a grant, the same with 3 and an age
+-- behind it for one that another replica's tick made, `2 n code position wait` for a refusal, `4 n position` for a call
+-- that is held. Before that, where it only asks: `5 n candidate rest wait count` and for each limit of the call
+-- `used amount ahead wait`.
+-- The first age is the reply's (0 unless a tick is repeated), a grant's own is to be added to it: so many ms ago it was
+-- charged, by this store's clock, which no replica's need agree with (Q10).
 local tick = {}
 do
   local text = order.text
@@ -29,7 +32,7 @@ do
   local seen = {}
 
   local function status(code, epoch)
-    return text(code) .. " " .. text(epoch) .. " -1 0 0 0"
+    return "0 " .. text(code) .. " " .. text(epoch) .. " -1 0 0 0"
   end
 
   -- Everything a replica has in the store goes. Returns false when there was more than one tick may do.
@@ -205,7 +208,8 @@ do
     local refresh = not rep.refreshed or this.now - rep.refreshed > REFRESH
     local key = "rep:" .. this.replica
     store.put(key, {
-      "inc", incarnation, "seq", seq, "reply", reply, "x", refresh and this.now or rep.refreshed,
+      "inc", incarnation, "seq", seq, "reply", text(this.now) .. " " .. reply,
+      "x", refresh and this.now or rep.refreshed,
     })
     if refresh then
       store.expire(key, LIFE)
@@ -225,7 +229,8 @@ do
       return status(STALE, meta.epoch)
     end
     if seq == rep.seq then
-      return store.texts("rep:" .. this.replica, { "reply" })[1]
+      local at, said = string.match(store.texts("rep:" .. this.replica, { "reply" })[1], "^(%d+) (.*)")
+      return text(this.now - tonumber(at)) .. " " .. said
     end
     return seq ~= rep.seq + 1 and status(RESYNC, meta.epoch) or nil
   end
@@ -236,7 +241,8 @@ do
       -- Read after dispatch.save: a tick never pushes to its own replica, so only `seen` is newer than the store.
       for _, pair in ipairs(store.all("grant:" .. this.replica)) do
         if not seen[pair[1]] then
-          out[#out + 1] = string.sub(pair[2], 1, string.find(pair[2], ";", 1, true) - 1)
+          local at, said = string.match(pair[2], "^(%d+) ([^;]*)")
+          out[#out + 1] = said .. " " .. text(this.now - tonumber(at))
         end
       end
     end
@@ -309,7 +315,7 @@ do
     local incarnation, seq, epoch = tonumber(argv[2]), tonumber(argv[3]), tonumber(argv[5])
     local meta = read_meta(now)
     if this.asks then
-      return reply(meta, dispatch.run(operations(argv, 6)))
+      return "0 " .. reply(meta, dispatch.run(operations(argv, 6)))
     end
     local v = store.numbers("rep:" .. this.replica, { "inc", "seq", "x" })
     local rep = { incarnation = v[1], seq = v[2], refreshed = v[3] }
@@ -335,6 +341,6 @@ do
     local said = reply(meta, cut)
     write_meta(meta)
     write_replica(rep, incarnation, seq, said)
-    return said
+    return "0 " .. said
   end
 end

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from ..periods import next_end
 from ..policy import Limit
 from ..verdict import Charge, Grant, Plan, Refuse, Taken
+from .lateness import longest_way_ms
 from .standing import SHARE, Standing, share, standing
 
 DONE, RESYNC, STALE = 0, 1, 2
@@ -222,14 +223,17 @@ class Granted:
     """Index in Plan.candidates."""
     fullest: int
     """Place among the charges of the fullest bucket, from 1; 0: the call charges nothing."""
-    used: int
-    """Use of that bucket after the grant."""
     slices: tuple[int, ...]
+    uses: tuple[int, ...]
+    """Of each bucket charged, by everybody and with this grant."""
     pushed: bool
     """Made by another replica's tick: it must be acknowledged."""
+    age_ms: int = 0
+    """How old it was when the reply was made."""
 
-    def grant(self, plan: Plan, attempt: str, waited_ms: int) -> Grant:
-        """The verdict for the call whose plan this answers."""
+    def grant(self, plan: Plan, attempt: str, waited_ms: int, made_ms: float = math.inf) -> Grant:
+        """The verdict for the call whose plan this answers. `made_ms`: the charge is no older than that, by the
+        caller's clock."""
         candidate = plan.candidates[self.candidate]
         charges = (*plan.charges, *candidate.charges)
         taken = tuple([Taken(charge, s) for charge, s in zip(charges, self.slices, strict=True)])
@@ -240,6 +244,7 @@ class Granted:
             group=candidate.group,
             taken=taken,
             waited_ms=waited_ms,
+            valid_until_ms=math.inf if plan.observe else made_ms + longest_way_ms(charges),
         )
 
 
@@ -290,6 +295,8 @@ class Seen:
 class Reply:
     """What a tick answered."""
 
+    age_ms: int
+    """How long ago, by the store's clock: 0 unless the tick is a repeated one."""
     status: int
     epoch: int
     next_ms: int | None
@@ -309,19 +316,20 @@ class Reply:
 def reply(answer: bytes) -> Reply:
     """Decode a reply of either host."""
     numbers = list(map(int, answer.split()))
-    status, epoch, next_ms, rank, replicas, waiting = numbers[:6]
+    age, status, epoch, next_ms, rank, replicas, waiting = numbers[:7]
     granted: list[Granted] = []
     refused: list[Refused] = []
     held: list[tuple[int, int]] = []
     seen: list[Seen] = []
-    at, end = 6, len(numbers)
+    at, end = 7, len(numbers)
     while at < end:
         kind = numbers[at]
         if kind in (1, 3):
-            n, candidate, fullest, used, count = numbers[at + 1 : at + 6]
-            slices = tuple(numbers[at + 6 : at + 6 + count])
-            granted.append(Granted(n, candidate - 1, fullest, used, slices, kind == 3))
-            at += 6 + count
+            n, candidate, fullest, count = numbers[at + 1 : at + 5]
+            first, at, pushed = at + 5, at + 5 + 2 * count, kind == 3
+            slices, uses = tuple(numbers[first:at:2]), tuple(numbers[first + 1 : at : 2])
+            granted.append(Granted(n, candidate - 1, fullest, slices, uses, pushed, numbers[at] if pushed else 0))
+            at += pushed
         elif kind == 4:
             held.append((numbers[at + 1], numbers[at + 2]))
             at += 3
@@ -336,7 +344,9 @@ def reply(answer: bytes) -> Reply:
             refused.append(Refused(numbers[at + 1], _CODES[code], position, _known(wait)))
             at += 5
     look = None if next_ms < 0 else next_ms
-    return Reply(status, epoch, look, rank, replicas, waiting, tuple(granted), tuple(refused), tuple(held), tuple(seen))
+    return Reply(
+        age, status, epoch, look, rank, replicas, waiting, tuple(granted), tuple(refused), tuple(held), tuple(seen)
+    )
 
 
 def _known(wait: int) -> int | None:

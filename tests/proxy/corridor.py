@@ -24,6 +24,7 @@ from certs.contexts import client_context
 from proxy.addresses import AddressPolicy
 from proxy.call import Bounds
 from proxy.clients import Doorman
+from proxy.dialer import Lookup
 from proxy.egress import Egress
 from proxy.errand import InForce
 from proxy.errors import Problem
@@ -126,6 +127,7 @@ async def corridor(
     held_bytes: int = 1 << 26,
     now_ms: Callable[[], float] | None = None,
     timeouts: Timeouts | None = None,
+    lookup: Lookup | None = None,
     own: Callable[[Authority], bool] = lambda _: False,
 ) -> AsyncIterator[Corridor]:
     """Serve `config` on a free port until the block ends."""
@@ -157,6 +159,7 @@ async def corridor(
         addresses=addresses,
         client_context=functools.lru_cache(client_context),
         timeouts=timeouts or Timeouts(),
+        lookup=lookup,
     )
     clock = now_ms or (lambda: time.monotonic() * 1000)
     gate = Gate(now_ms=clock)

@@ -130,6 +130,29 @@ async def test_server_that_speaks_first(pool: Pool) -> None:
             await call(server)
 
 
+async def test_a_wire_that_was_never_used_is_kept_and_its_end_is_no_fault(pool: Pool) -> None:
+    """A call that came too late leaves it to the next; once the server has closed it, the next dials anew."""
+    close = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await close.wait()
+
+    async with raw_server(script) as server:
+        one = await pool.take(route(server))
+        wire = wire_of(one)
+        one.release()
+        two = await pool.take(route(server))
+        assert wire_of(two) is wire
+        two.release()
+        close.set()
+        await server.connections[0].finished.wait()
+        close.clear()
+        three = await pool.take(route(server))
+        assert wire_of(three) is not wire
+        three.close()
+        close.set()
+
+
 def test_routes_differ_in_every_field() -> None:
     """Scheme, host, port, way, roots and checking each make another route."""
     one = Target("https", "a.test", 443, ("127.0.0.1", 1), "pem", False)

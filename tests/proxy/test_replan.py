@@ -285,8 +285,9 @@ def test_a_grant_of_the_old_plan_that_crosses_the_change_is_given_back() -> None
     batch = line.take(0, 1000)
     change(line, one, plan((FLYING, 1), (REQUESTS, 1)), 2)
     given: list[Waiting] = []
-    reply = wire.Reply(0, 5, None, 0, 1, 0, (wire.Granted(1, 0, 1, 1, (0,), pushed=False),), (), (), ())
-    line.apply(batch, reply, 0, lambda waiting, _: given.append(waiting))
+    crossing = wire.Granted(1, 0, 1, (0,), (1,), pushed=False)
+    reply = wire.Reply(0, 0, 5, None, 0, 1, 0, (crossing,), (), (), ())
+    line.apply(batch, reply, 0, lambda waiting, _, __: given.append(waiting))
     assert [(ghost.gone, ghost.plan) for ghost in given] == [(True, old)]
     assert line.waiting == {2: one}
     assert not one.gone

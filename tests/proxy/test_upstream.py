@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +12,15 @@ import pytest
 import trustme
 
 from proxy.addresses import AddressPolicy
-from proxy.faults import AddressDenied, UpstreamBroke, UpstreamFull, UpstreamProblem, UpstreamTimeout, UpstreamTls
+from proxy.faults import (
+    AddressDenied,
+    TooLate,
+    UpstreamBroke,
+    UpstreamFull,
+    UpstreamProblem,
+    UpstreamTimeout,
+    UpstreamTls,
+)
 from proxy.tasks import _running as running_tasks
 from proxy.upstream import Reply, Target, Timeouts, Upstream
 from tests.proxy.replies import CUT, PASSED, REFUSED, ROWS, Row
@@ -627,6 +636,35 @@ async def test_tls_timeout(authority: trustme.CA) -> None:
             await upstream.send(target(server, scheme="https"), b"GET", b"/", HOST, None)
         await server.connections[0].closed.wait()
     await upstream.close()
+
+
+async def test_whether_a_call_may_go_is_asked_when_the_handshake_is_over(
+    authority: trustme.CA, upstream: Upstream
+) -> None:
+    """A server accepts late: the call that may not go by then sends nothing, and the next one uses its connection."""
+    asked: list[bool] = []
+    accepted = False
+
+    def may_go() -> bool:
+        asked.append(accepted)
+        return False
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    where = Target("https", "api.test", 443, listening.getsockname(), pem(authority), False)
+    late = asyncio.ensure_future(upstream.send(where, b"POST", b"/", HOST, b"{}", may_go=may_go))
+    # the kernel has connected it; nobody speaks TLS there yet
+    await asyncio.get_running_loop().run_in_executor(None, select.select, [listening], [], [])
+    accepted = True
+    tls = server_tls(authority, "api.test")
+    async with raw_server(answering(ok()), tls=tls, listening=listening) as server:
+        with pytest.raises(TooLate):
+            await late
+        assert asked == [True]
+        reply = await upstream.send(where, b"GET", b"/next", HOST, None)
+        assert await whole(reply) == b"ok"
+        reply.release()
+        (peer,) = server.connections
+        assert peer.received.startswith(b"GET /next ")
 
 
 async def test_connections_are_not_shared_between_trusts(authority: trustme.CA, upstream: Upstream) -> None:

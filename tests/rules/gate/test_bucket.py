@@ -27,7 +27,7 @@ def test_observed_calls_go_where_a_limit_lets_nothing_through(a: Replica, kind: 
     plan = call(charge(kind(0)), keys=[key("k", charge(kind(0), scope="y"))], observe=True)
     for n in (1, 2):
         (granted,) = a.arrive(plan).granted
-        assert (granted.fullest, granted.used) == (1, n)
+        assert (granted.fullest, granted.uses[0]) == (1, n)
 
 
 def test_a_key_that_lets_nothing_through_leaves_the_call_to_the_others(a: Replica) -> None:

@@ -230,7 +230,7 @@ def test_arrivals_behind_a_tick_cut_short_do_not_pass(a: Replica) -> None:
 def test_a_grant_names_the_fullest_bucket_it_touched(a: Replica) -> None:
     """8 of 10 is fuller than 1 of 5."""
     reply = a.arrive(call(charge(window(5, name="p")), charge(window(10, name="q"), 8)))
-    assert (reply.granted[0].fullest, reply.granted[0].used) == (2, 8)
+    assert (reply.granted[0].fullest, reply.granted[0].uses) == (2, (1, 8))
 
 
 @pytest.mark.parametrize(

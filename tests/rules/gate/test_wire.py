@@ -46,11 +46,12 @@ def test_a_pool_is_its_keys_and_buckets_not_its_amounts() -> None:
 
 def test_a_grant_and_a_refusal_are_read_back() -> None:
     """Two grants, one of them pushed, a refusal and a hold in one reply."""
-    reply = wire.reply(b"0 77 5 1 2 3 1 10 1 1 4 2 100 0 2 11 1 2 -1 3 9 2 0 0 1 7 4 12 3")
+    reply = wire.reply(b"8 0 77 5 1 2 3 1 10 1 1 2 100 4 0 1 2 11 1 2 -1 3 9 2 0 1 7 5 250 4 12 3")
     assert (reply.epoch, reply.next_ms, reply.rank, reply.replicas, reply.waiting) == (77, 5, 1, 2, 3)
-    assert [(g.n, g.candidate, g.slices, g.pushed) for g in reply.granted] == [
-        (10, 0, (100, 0), False),
-        (9, 1, (7,), True),
+    assert reply.age_ms == 8
+    assert [(g.n, g.candidate, g.fullest, g.slices, g.uses, g.pushed, g.age_ms) for g in reply.granted] == [
+        (10, 0, 1, (100, 0), (4, 1), False, 0),
+        (9, 1, 0, (7,), (5,), True, 250),
     ]
     assert [(r.n, r.code, r.position, r.wait_ms) for r in reply.refused] == [(11, "wait_too_long", 2, None)]
     assert reply.held == ((12, 3),)
@@ -75,6 +76,6 @@ def test_a_grant_carries_its_charges_and_slices() -> None:
     """Common limits first, then those of the key."""
     common, own = charge(window(5, name="a")), charge(window(5, name="b"))
     plan = call(common, keys=[key("x"), key("y", own, group="g")])
-    grant = wire.Granted(1, 1, 0, 0, (3, 4), False).grant(plan, "attempt", 12)
+    grant = wire.Granted(1, 1, 0, (3, 4), (1, 1), False).grant(plan, "attempt", 12)
     assert (grant.key, grant.group, grant.waited_ms) == ("y", "g", 12)
     assert [(t.charge, t.slice) for t in grant.taken] == [(common, 3), (own, 4)]
