@@ -1,0 +1,213 @@
+"""Strict upstreams of several types behind four Headgate processes on one Redis, each at three times its quota: the run
+behind the overload test and the table of `tests.bench.use`.
+
+Whole windows are measured, after one window of warm-up, in the mean over all their phases (quota.py). When a run
+disappoints, `explain` says what can be known: how late the upstreams counted after the grant, what each process
+granted and how long its upstream took, and whether it had lost the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from tests.headgate_process import Headgate, serving
+from tests.redis_server import redis_server
+from tests.upstreams import strict
+from tests.upstreams.kinds import MEAN_TOKENS, Kind
+
+from .overload import Outcome, push
+from .quota import share
+
+PROCESSES = 4
+TIMES = 3
+"""How many quotas are pushed (issue 3, Shown by)."""
+WORKERS = 64
+"""Users of each service."""
+HELD_WINDOWS = 2
+"""A call is held so many windows at most: a full window of calls always waits."""
+SERVICE = """
+  {name}:
+    hosts: [{name}.example]
+    upstream: {upstream}
+    credential: {{write: {{header: authorization, prefix: "Bearer "}}}}
+    keys: [{{name: a, env: KEY_{upper}}}]
+    shape: openai
+    dialect: openai
+    endpoints: {{chat: {{path: /chat/completions, methods: POST, body: chat_completions}}}}
+    jitter: {jitter_ms}ms
+    limits: {limits}
+"""
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What became of one type."""
+
+    kind: Kind
+    window: float
+    windows: int
+    key: str
+    outcome: Outcome
+    ledger: list[strict.Entry]
+
+    @property
+    def refused(self) -> int:
+        """429s of the upstream."""
+        return sum(1 for entry in self.ledger if entry.status != 200)
+
+    @property
+    def share(self) -> float:
+        """Of the quota, what was used in the windows that are measured."""
+        first = min(entry.at for entry in self.ledger)
+        return share(
+            [self._amount(entry) for entry in self.ledger if entry.status == 200],
+            quota=self.kind.quota,
+            window=self.window,
+            start=first + self.window,
+            windows=self.windows,
+        )
+
+    def _amount(self, entry: strict.Entry) -> tuple[float, float]:
+        if self.kind.meter == "in_flight":
+            # the middle stands for the whole stay
+            return (entry.at + entry.left) / 2, entry.left - entry.at
+        return entry.at, float(entry.tokens) if self.kind.meter == "tokens" else 1.0
+
+    def lateness(self) -> list[float]:
+        """Seconds from the grant, as the client knows it, to the upstream's count; sorted."""
+        known = self.outcome.granted
+        return sorted(entry.at - known[entry.call] for entry in self.ledger if entry.call in known)
+
+
+@dataclass(kw_only=True)
+class Run:
+    """All results, and what the processes said."""
+
+    jitter: float
+    results: list[Result]
+    notes: list[str]
+
+    def table(self) -> str:
+        """One line a type."""
+        heads = f"  {'upstream':<14}{'W':>5}{'J':>7}{'calls':>8}{'429s':>6}{'used':>8}{'optimum':>9}{'aim':>7}  limits"
+        lines = [heads]
+        for one in self.results:
+            kind = one.kind
+            lines.append(
+                f"  {kind.name:<14}{one.window:>3.0f} s{self.jitter * 1000:>4.0f} ms{len(one.ledger):>8}{one.refused:>6}"
+                f"{one.share:>8.1%}{kind.optimum:>9.1%}{kind.aim:>7.1%}  {kind.limits}"
+            )
+        return "\n".join(lines)
+
+    def explain(self) -> str:
+        """What may explain a 429 or a quota left unused."""
+        lines = ["from grant to count, milliseconds (half of J is the upstream's own delay):"]
+        for one in self.results:
+            late = one.lateness()
+            if late:
+                points = [late[0], late[len(late) // 2], late[len(late) * 99 // 100], late[-1]]
+                words = ", ".join(
+                    f"{name} {at * 1000:.0f}" for name, at in zip(("least", "p50", "p99", "most"), points, strict=True)
+                )
+                lines.append(f"  {one.kind.name:<14}{words}")
+            for entry in [entry for entry in one.ledger if entry.status != 200][:5]:
+                lines.append(f"    429 at {entry.at:.3f}, arrived {entry.arrived:.3f}, call {entry.call}")
+            outcome = one.outcome
+            lines.append(
+                f"    {outcome.pushed} pushed, {outcome.answered} answered, {outcome.in_hand} in workers' hands, lost:"
+                f" {dict(outcome.lost)}; refusals met: {dict(outcome.refused)}"
+            )
+        return "\n".join([*lines, *self.notes])
+
+
+async def run(kinds: Sequence[Kind], directory: Path, *, window: float, jitter: float, windows: int) -> Run:
+    """Push three quotas through all of them at once, long enough to measure so many windows."""
+    seconds = (windows + 2) * window
+    keys = {f"KEY_{kind.name.upper()}": f"sk-pool-canary-{kind.name}-4f1d" for kind in kinds}
+    with contextlib.ExitStack() as stack:
+        upstreams = stack.enter_context(strict.running([kind.provider for kind in kinds]))
+        redis = stack.enter_context(redis_server())
+        config = "services:" + "".join(
+            SERVICE.format(
+                name=kind.name,
+                upper=kind.name.upper(),
+                upstream=upstream,
+                jitter_ms=round(jitter * 1000),
+                limits=kind.limits,
+            )
+            for kind, upstream in zip(kinds, upstreams, strict=True)
+        )
+        gates = [
+            stack.enter_context(
+                serving(
+                    directory / f"headgate-{number}",
+                    config,
+                    *("--store", redis.url, "--log-format", "json"),
+                    more=keys,
+                    canaries=tuple(keys.values()),
+                )
+            )
+            for number in range(PROCESSES)
+        ]
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+            outcomes = await asyncio.gather(
+                *[
+                    push(
+                        [f"{gate.proxy}/{kind.name}" for gate in gates],
+                        _bodies(round(TIMES * kind.calls * seconds / window)),
+                        workers=WORKERS,
+                        seconds=seconds,
+                        max_wait=HELD_WINDOWS * window,
+                        session=session,
+                    )
+                    for kind in kinds
+                ]
+            )
+            ledgers = []
+            for upstream in upstreams:
+                async with session.get(f"{upstream}/ledger") as reply:
+                    ledgers.append([strict.Entry(**entry) for entry in json.loads(await reply.read())])
+        notes = [line for gate in gates for line in _notes(gate)]
+    results = [
+        Result(kind=kind, window=window, windows=windows, key=key, outcome=outcome, ledger=ledger)
+        for kind, key, outcome, ledger in zip(kinds, keys.values(), outcomes, ledgers, strict=True)
+    ]
+    return Run(jitter=jitter, results=results, notes=notes)
+
+
+def _bodies(count: int) -> list[dict[str, object]]:
+    draw = random.Random(2)
+    return [strict.chat_body(draw.randint(MEAN_TOKENS // 2, MEAN_TOKENS * 3 // 2)) for _ in range(count)]
+
+
+def _notes(gate: Headgate) -> list[str]:
+    """What a process said, and how long its upstreams took."""
+    calls: dict[str, list[float]] = {}
+    others = []
+    for text in gate.log.splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            others.append(text)
+            continue
+        if line.get("event") != "call":
+            others.append(text)
+        elif "upstream_ms" in line:
+            calls.setdefault(line["service"], []).append(line["upstream_ms"])
+    lines = [f"{gate.proxy}: without its store now: {gate.metric('headgate_store_degraded'):.0f}"]
+    for service, took in sorted(calls.items()):
+        took.sort()
+        lines.append(
+            f"  {service:<14}{len(took)} sent; from sending to the answer's head, ms: p50 {took[len(took) // 2]:.0f},"
+            f" p99 {took[len(took) * 99 // 100]:.0f}, most {took[-1]:.0f}"
+        )
+    return [*lines, *[f"  said: {text}" for text in others[-12:]]]
