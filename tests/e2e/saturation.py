@@ -102,14 +102,14 @@ class Run:
         for one in self.results:
             kind = one.kind
             lines.append(
-                f"  {kind.name:<14}{one.window:>3.0f} s{self.jitter * 1000:>4.0f} ms{len(one.ledger):>8}{one.refused:>6}"
-                f"{one.share:>8.1%}{kind.optimum:>9.1%}{kind.aim:>7.1%}  {kind.limits}"
+                f"  {kind.name:<14}{one.window:>3.0f} s{self.jitter * 1000:>4.0f} ms{len(one.ledger):>8}"
+                f"{one.refused:>6}{one.share:>8.1%}{kind.optimum:>9.1%}{kind.aim:>7.1%}  {kind.limits}"
             )
         return "\n".join(lines)
 
     def explain(self) -> str:
         """What may explain a 429 or a quota left unused."""
-        lines = ["from grant to count, milliseconds (half of J is the upstream's own delay):"]
+        lines = ["from grant to count, milliseconds (up to three tenths of J are the upstream's own delay):"]
         for one in self.results:
             late = one.lateness()
             if late:

@@ -49,9 +49,9 @@ class Kind:
 def kinds(*, window: int, jitter: float, amount: int, quantum: int, aim: float) -> list[Kind]:
     """The six, for windows of so many seconds and so many calls; `aim` is that of fixed windows and the sliding log.
 
-    Providers count up to half the jitter late; the other half is for the machine.
+    Providers count up to three tenths of the jitter late; the rest is for the machine.
     """
-    late, rate = jitter / 2, amount / window
+    late, rate = jitter * 0.3, amount / window
     tokens = amount * MEAN_TOKENS
     part = window // quantum
     # what is left of N for the refill, to the hundredth below

@@ -23,7 +23,8 @@ WINDOW = 60
 
 def compare(limiter: Limiter, allowed: Callable[[History, int, int], bool], calls: History) -> None:
     """Every answer of the limiter is the definition's, asked about what was let in before."""
-    now, history = 0, []
+    now = 0
+    history: History = []
     for step, cost in calls:
         now += step
         fits = limiter.fits(now, cost)
@@ -91,7 +92,8 @@ def test_a_token_bucket_lets_in_what_every_stretch_allows(calls: History, capaci
 )
 def test_in_flight_counts_who_came_and_has_not_left(calls: list[tuple[int, int]], amount: int) -> None:
     """Let in: while fewer than N of those let in before are still there, by their times of arrival and departure."""
-    limiter, now, stays = InFlight(amount=amount), 0, []
+    limiter, now = InFlight(amount=amount), 0
+    stays: list[tuple[int, int]] = []
     gone: set[int] = set()
     for step, stay in calls:
         now += step
@@ -100,7 +102,7 @@ def test_in_flight_counts_who_came_and_has_not_left(calls: list[tuple[int, int]]
                 gone.add(number)
                 limiter.leave(1)
         fits = limiter.fits(now, 1)
-        assert fits == (sum(1 for came, until in stays if came <= now < until) < amount)
+        assert fits == (len([1 for came, until in stays if came <= now < until]) < amount)
         if fits:
             limiter.take(now, 1)
             stays.append((now, now + stay))

@@ -78,9 +78,7 @@ def test_the_providers_count_what_the_tokenizer_counts() -> None:
 
 
 @pytest.mark.parametrize(("made", "jitter"), [(short, "100ms"), (full, "500ms")])
-def test_what_a_kind_configures_can_use_its_optimum_and_no_more_than_is_safe(
-    made: Any, jitter: str
-) -> None:
+def test_what_a_kind_configures_can_use_its_optimum_and_no_more_than_is_safe(made: Any, jitter: str) -> None:
     """The bounds of limiter 14, on the limits as Headgate reads them."""
     kinds: dict[str, Kind] = {kind.name: kind for kind in made()}
     seconds = duration(jitter) / 1000
@@ -93,9 +91,9 @@ def test_what_a_kind_configures_can_use_its_optimum_and_no_more_than_is_safe(
         assert kind.provider.delay < seconds
         if kind.name in ("fixed", "sliding", "quantised"):
             assert (last.amount, last.window_ms) == (rule.amount, rule.seconds * 1000)
-            assert kind.optimum == pytest.approx(
-                last.window_ms / (last.length_ms + last.slice_ms), abs=1e-9
-            ), "the slice of limiter 4.1"
+            assert kind.optimum == pytest.approx(last.window_ms / (last.length_ms + last.slice_ms), abs=1e-9), (
+                "the slice of limiter 4.1"
+            )
         elif kind.name == "two_counters":
             units, ms = last.refill
             rate = units / ms * 1000 / last.scale
