@@ -3,7 +3,7 @@ behind the overload test and the table of `tests.bench.use`.
 
 Whole windows are measured, after one window of warm-up, in the mean over all their phases (quota.py). When a run
 disappoints, `explain` says what can be known: how late the upstreams counted after the grant, what each process
-granted and how long its upstream took, and whether it had lost the store.
+granted and how long its upstream took, whether it had lost the store, and how long it waited for a core.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ async def run(kinds: Sequence[Kind], directory: Path, *, window: float, jitter: 
             for upstream in upstreams:
                 async with session.get(f"{upstream}/ledger") as reply:
                     ledgers.append([strict.Entry(**entry) for entry in json.loads(await reply.read())])
-        notes = [line for gate in gates for line in _notes(gate)]
+        notes = [f"the workers:{_core(os.getpid())}", *[line for gate in gates for line in _notes(gate)]]
     results = [
         Result(kind=kind, window=window, windows=windows, key=key, outcome=outcome, ledger=ledger)
         for kind, key, outcome, ledger in zip(kinds, keys.values(), outcomes, ledgers, strict=True)
@@ -187,6 +188,16 @@ async def run(kinds: Sequence[Kind], directory: Path, *, window: float, jitter: 
 def _bodies(count: int) -> list[dict[str, object]]:
     draw = random.Random(2)
     return [strict.chat_body(draw.randint(MEAN_TOKENS // 2, MEAN_TOKENS * 3 // 2)) for _ in range(count)]
+
+
+def _core(pid: int) -> str:
+    """What the kernel says of a process's turns, where it says so: with J = 100 ms a machine that others use too makes
+    calls late."""
+    told = Path(f"/proc/{pid}/schedstat")
+    if not told.exists():
+        return ""
+    ran, waited, _ = told.read_text().split()
+    return f" ran {int(ran) / 1e9:.1f} s, waited {int(waited) / 1e9:.1f} s for a core"
 
 
 def _notes(gate: Headgate) -> list[str]:
@@ -203,7 +214,9 @@ def _notes(gate: Headgate) -> list[str]:
             others.append(text)
         elif "upstream_ms" in line:
             calls.setdefault(line["service"], []).append(line["upstream_ms"])
-    lines = [f"{gate.proxy}: without its store now: {gate.metric('headgate_store_degraded'):.0f}"]
+    lines = [
+        f"{gate.proxy}: without its store now: {gate.metric('headgate_store_degraded'):.0f};{_core(gate.process.pid)}"
+    ]
     for service, took in sorted(calls.items()):
         took.sort()
         lines.append(

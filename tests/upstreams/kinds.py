@@ -1,8 +1,9 @@
 """The six types of upstream (limiter 14): what each enforces, what an operator writes for it (docs/upstreams.md), the
 share of its quota that this configuration can use, and the share that must be used.
 
-The optimum is what Headgate sends a second when the line is never empty, over what the provider lets through for ever,
-from limiter 14.1 and the YAML alone. W: window, J: jitter, w: slice, N: amount; seconds.
+The optimum is what Headgate sends when the line is never empty, over what the provider lets through for ever, from
+limiter 14.1 and the YAML alone. W: window, J: jitter, w: slice, N: amount; seconds. For sliced windows it is the sure
+part: a call that leaves the moment a slice does, and in the middle of its own, does better, up to W/(W + J).
 
     fixed, sliding   one sliced window of length W + J             W / (W + J + w), w = (W + J)/k
     two counters     a bucket of B + r(W + J) <= N, written as
