@@ -203,24 +203,25 @@ def _core(pid: int) -> str:
 def _notes(gate: Headgate) -> list[str]:
     """What a process said, and how long its upstreams took."""
     calls: dict[str, list[float]] = {}
-    others = []
+    said: dict[str, list[str]] = {}
     for text in gate.log.splitlines():
         try:
             line = json.loads(text)
         except ValueError:
-            others.append(text)
-            continue
-        if line.get("event") != "call":
-            others.append(text)
+            line = {"event": "no log line"}
+        if line["event"] != "call":
+            said.setdefault(line["event"], []).append(text)
         elif "upstream_ms" in line:
             calls.setdefault(line["service"], []).append(line["upstream_ms"])
-    lines = [
-        f"{gate.proxy}: without its store now: {gate.metric('headgate_store_degraded'):.0f};{_core(gate.process.pid)}"
-    ]
+    losses = len([text for text in said.get("headgate.gate", ()) if "cannot be used" in text])
+    now = "is" if gate.metric("headgate_store_degraded") else "is not"
+    lines = [f"{gate.proxy}: lost its store {losses} times, {now} without it now;{_core(gate.process.pid)}"]
     for service, took in sorted(calls.items()):
         took.sort()
         lines.append(
             f"  {service:<14}{len(took)} sent; from sending to the answer's head, ms: p50 {took[len(took) // 2]:.0f},"
             f" p99 {took[len(took) * 99 // 100]:.0f}, most {took[-1]:.0f}"
         )
-    return [*lines, *[f"  said: {text}" for text in others[-12:]]]
+    for event, texts in sorted(said.items()):
+        lines += [f"  {event} said {len(texts)} times, at last:", *[f"    {text}" for text in texts[-4:]]]
+    return lines
