@@ -23,6 +23,7 @@ def main() -> int:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--full", action="store_true", help="W = 60 s, J = 500 ms")
     flags.add_argument("--windows", type=int, help="whole windows that are measured (short: 3, full: 1)")
+    flags.add_argument("--warm-up", type=int, default=1, help="whole windows before those")
     flags.add_argument("--only", nargs="+", metavar="TYPE", help="some of the types")
     flags.add_argument("--explain", action="store_true", help="also what a failed run says")
     chosen = flags.parse_args()
@@ -37,6 +38,7 @@ def main() -> int:
                 Path(directory),
                 window=60.0 if chosen.full else 6.0,
                 jitter=0.5 if chosen.full else 0.1,
+                warm_up=chosen.warm_up,
                 windows=chosen.windows or (1 if chosen.full else 3),
             )
         )

@@ -1,9 +1,10 @@
 """Strict upstreams of several types behind four Headgate processes on one Redis, each at three times its quota: the run
 behind the overload test and the table of `tests.bench.use`.
 
-Whole windows are measured, after one window of warm-up, in the mean over all their phases (quota.py). When a run
-disappoints, `explain` says what can be known: how late the upstreams counted after the grant, what each process
-granted and how long its upstream took, whether it had lost the store, and how long it waited for a core.
+Whole windows are measured, after one of warm-up unless more are asked for, in the mean over all their phases
+(quota.py). When a run disappoints, `explain` says what can be known: how late the upstreams counted after the grant,
+what each process granted and how long its upstream took, whether it had lost the store, and how long it waited for a
+core.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Result:
 
     kind: Kind
     window: float
+    warm_up: int
     windows: int
     key: str
     outcome: Outcome
@@ -72,7 +74,7 @@ class Result:
             [self._amount(entry) for entry in self.ledger if entry.status == 200],
             quota=self.kind.quota,
             window=self.window,
-            start=first + self.window,
+            start=first + self.warm_up * self.window,
             windows=self.windows,
         )
 
@@ -129,9 +131,11 @@ class Run:
         return "\n".join([*lines, *self.notes])
 
 
-async def run(kinds: Sequence[Kind], directory: Path, *, window: float, jitter: float, windows: int) -> Run:
-    """Push three quotas through all of them at once, long enough to measure so many windows."""
-    seconds = (windows + 2) * window
+async def run(
+    kinds: Sequence[Kind], directory: Path, *, window: float, jitter: float, windows: int, warm_up: int = 1
+) -> Run:
+    """Push three quotas through all of them at once, long enough to measure so many windows after `warm_up` others."""
+    seconds = (warm_up + windows + 1) * window
     keys = {f"KEY_{kind.name.upper()}": f"sk-pool-canary-{kind.name}-4f1d" for kind in kinds}
     with contextlib.ExitStack() as stack:
         upstreams = stack.enter_context(strict.running([kind.provider for kind in kinds]))
@@ -179,7 +183,7 @@ async def run(kinds: Sequence[Kind], directory: Path, *, window: float, jitter: 
                     ledgers.append([strict.Entry(**entry) for entry in json.loads(await reply.read())])
         notes = [f"the workers:{_core(os.getpid())}", *[line for gate in gates for line in _notes(gate)]]
     results = [
-        Result(kind=kind, window=window, windows=windows, key=key, outcome=outcome, ledger=ledger)
+        Result(kind=kind, window=window, warm_up=warm_up, windows=windows, key=key, outcome=outcome, ledger=ledger)
         for kind, key, outcome, ledger in zip(kinds, keys.values(), outcomes, ledgers, strict=True)
     ]
     return Run(jitter=jitter, results=results, notes=notes)
