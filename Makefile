@@ -24,9 +24,11 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev redis
 	$(BIN)/python -m tests.bench.main_path
 	$(BIN)/python -m tests.bench.gate
+	$(BIN)/python -m tests.bench.use
 
 soak: $(VENV)/.dev redis
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m tests.bench.use --full --windows 3
 
 # Hashes for requirements*.in; the files name no index, so that an install works behind any mirror.
 lock: $(VENV)/.dev

@@ -69,12 +69,13 @@ class RedisHost:
 
     def __init__(self, url: str, *, script: str | None = None, try_timeout: float = TRY_TIMEOUT) -> None:
         """`url`: redis://, rediss:// or unix://. Raises StoreUnavailable when it is none. `script`: a test's build."""
+        self._url = url
         self._script = (script or redis_script()).encode()
         self._sha = hashlib.sha1(self._script, usedforsecurity=False).hexdigest()
         self._try_timeout = try_timeout
-        self._client = self._make(url, try_timeout)
         self._listener = self._make(url, None)
-        self._command = _bulk(b"EVALSHA") + _bulk(self._sha.encode()) + _bulk(b"1")
+        self._evalsha = _bulk(b"EVALSHA") + _bulk(self._sha.encode()) + _bulk(b"1")
+        self._load = b"*3\r\n" + _bulk(b"SCRIPT") + _bulk(b"LOAD") + _bulk(self._script)
         # its connections have no time-out of their own: `tick` has one for all its steps
         self._ticks: Any = self._make(url, None).connection_pool
         self._idle: list[AbstractConnection] = []
@@ -97,7 +98,7 @@ class RedisHost:
             raise StoreUnavailable("store: not a redis://, rediss:// or unix:// address") from None
 
     def _address(self) -> str:
-        kwargs = self._client.connection_pool.connection_kwargs
+        kwargs = self._ticks.connection_kwargs
         if "path" in kwargs:
             return str(kwargs["path"])
         return f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
@@ -107,41 +108,48 @@ class RedisHost:
         return StoreUnavailable(f"Redis at {self.address} cannot be used: {_cause(error)}", slow=slow)
 
     async def connect(self) -> None:
-        """Check the server and load the script. Raises StoreUnavailable."""
+        """Check the server and load the script. Raises StoreUnavailable.
+
+        On a client of its own: a tick that fails meanwhile closes what ticks share, and may not close this.
+        """
+        client = self._make(self._url, CONNECT_TIMEOUT)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                info: dict[str, Any] = await self._client.info("server")
+                info: dict[str, Any] = await client.info("server")
                 version = str(info.get("redis_version", "0"))
                 if int(version.split(".")[0]) < LEAST_VERSION:
                     raise StoreUnavailable(
                         f"Redis at {self.address} is version {version}; Headgate needs {LEAST_VERSION} or newer"
                     )
-                await self._client.script_load(self._script)
+                await client.script_load(self._script)
         except (exceptions.RedisError, OSError, TimeoutError, ValueError) as error:
-            await self._forget_connections()
             raise self._unavailable(error) from None
+        finally:
+            await self._close_quietly(client)
 
     async def tick(self, key: bytes, args: Sequence[bytes | int]) -> bytes:
         """Run one tick. Raises StoreUnavailable; whether the script ran is then unknown."""
         try:
             async with asyncio.timeout(self._try_timeout):
+                packed = [b"*%d\r\n" % (len(args) + 4), self._evalsha, _bulk(key)]
+                packed += [_bulk(b"%d" % arg if isinstance(arg, int) else arg) for arg in args]
+                said = b"".join(packed)
                 try:
-                    return await self._evaluate(key, args)
+                    return await self._ask(said)
                 except exceptions.NoScriptError:
-                    await self._client.script_load(self._script)
-                    return await self._evaluate(key, args)
+                    await self._ask(self._load)
+                    return await self._ask(said)
         except (exceptions.RedisError, OSError, TimeoutError) as error:
             await self._forget_connections()
             raise self._unavailable(error) from None
 
-    async def _evaluate(self, key: bytes, args: Sequence[bytes | int]) -> bytes:
+    async def _ask(self, packed: bytes) -> bytes:
+        """One command on a connection of its own."""
         idle = self._idle
         connection: AbstractConnection = idle.pop() if idle else self._ticks.make_connection()
         reusable = False
         try:
-            packed = [b"*%d\r\n" % (len(args) + 4), self._command, _bulk(key)]
-            packed += [_bulk(b"%d" % arg if isinstance(arg, int) else arg) for arg in args]
-            await connection.send_packed_command((b"".join(packed),), check_health=False)
+            await connection.send_packed_command((packed,), check_health=False)
             answer: bytes = await connection.read_response()
             reusable = True
             return answer
@@ -160,10 +168,6 @@ class RedisHost:
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.disconnect(nowait=True)
-        try:
-            await self._client.connection_pool.disconnect()
-        except (exceptions.RedisError, OSError):
-            return
 
     async def listen(self, replica: str, on_nudge: Callable[[bytes], None]) -> None:
         """Call `on_nudge(prefix of the service)` for each grant that another replica's tick made for us.
@@ -191,5 +195,4 @@ class RedisHost:
     async def close(self) -> None:
         """Close every connection."""
         await self._forget_connections()
-        await self._close_quietly(self._client)
         await self._close_quietly(self._listener)

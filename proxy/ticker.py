@@ -284,12 +284,13 @@ class Ticker:
         assert self._store is not None
         try:
             await self._store.connect()
-        except StoreUnavailable:
             if not self.closed:
-                self._arm_probe()
+                self._go_online()
+        except StoreUnavailable:
             return
-        if not self.closed:
-            self._go_online()
+        finally:  # whatever went wrong: a process that looks no more keeps its share for ever
+            if not self.online and not self.closed:
+                self._arm_probe()
 
     def _go_online(self) -> None:
         """The store is back: it learns what waits, what is in flight and what was charged meanwhile."""

@@ -32,7 +32,6 @@ ELSEWHERE = {
     "proxy/cli/mistakes.py": ("tests/proxy/cli/test_serve.py", "exit codes are seen where a verb ends"),
     "proxy/cli/worker.py": ("tests/proxy/cli/test_env.py", "what env and run share, seen through both"),
     "proxy/errand.py": ("tests/proxy/test_exchange.py", "values that the corridor carries"),
-    "proxy/ticker.py": ("tests/proxy/test_gate.py", "a part of the gate's actor, which is tested whole"),
     "rules/policy.py": ("tests/rules/test_parse.py", "nouns that the parser makes"),
     "rules/verdict.py": ("tests/rules/test_plan.py", "values that plan and gate make"),
     "rules/gate/bucket.lua": ("tests/rules/gate/test_window.py", "arithmetic of windows, seen through them"),

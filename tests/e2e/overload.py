@@ -1,8 +1,8 @@
 """The load of the overload test: workers that each start a call on their own schedule, whatever became of the last.
 
 Laws: nothing sleeps, the schedule is the loop's; a worker that is refused puts the call back in its own list and sends
-it again when `Retry-After` says so, as a worker on a job queue does; what is still in its list when the load ends is in
-its hands and not lost. Everything else that is not a 200 is.
+it again when `Retry-After` says so, as a worker on a job queue does; no call waits beyond the end of the load; what is
+still in a worker's list then is in its hands and not lost. Everything else that is not a 200 is.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 
 from proxy import tasks
+from tests.upstreams.strict import CALL_FIELD
 
 
 @dataclass(kw_only=True)
@@ -28,6 +29,9 @@ class Outcome:
     refused: Counter[str] = field(default_factory=Counter)
     """Refusals of Headgate's that were met, by code; each is followed by another try or by `in_hand`."""
     lost: Counter[str] = field(default_factory=Counter)
+    granted: dict[str, float] = field(default_factory=dict)
+    """Call -> when it was granted, in seconds of the monotonic clock: when its client began to send it, and what
+    Headgate says it waited. The true time is later by the way from client to gate."""
 
 
 async def push(
@@ -36,14 +40,17 @@ async def push(
     *,
     workers: int,
     seconds: float,
+    max_wait: float,
     session: aiohttp.ClientSession,
 ) -> Outcome:
-    """Push the bodies evenly over `seconds`, call n by worker n modulo `workers`, each worker at its own proxy.
+    """Push the bodies evenly over `seconds`, call n by worker n modulo `workers`, each worker at its own proxy; a call
+    is held for at most `max_wait` seconds.
 
     Returns when every call has its answer.
     """
     loop = asyncio.get_running_loop()
     start = loop.time()
+    end = start + seconds
     outcome = Outcome(pushed=len(bodies))
     left = len(bodies)
     done = asyncio.Event()
@@ -59,7 +66,12 @@ async def push(
 
     async def call(number: int) -> None:
         worker = number % workers
-        headers = {"X-Headgate-User": f"worker-{worker}"}
+        sent = loop.time()
+        headers = {
+            "X-Headgate-User": f"worker-{worker}",
+            "X-Headgate-Max-Wait": f"{max(0, round(min(max_wait, end - sent) * 1000))}ms",
+            CALL_FIELD: str(number),
+        }
         try:
             async with session.post(
                 f"{bases[worker % len(bases)]}/chat/completions", json=bodies[number], headers=headers
@@ -71,11 +83,12 @@ async def push(
             return
         if reply.status == 200:
             outcome.answered += 1
+            outcome.granted[str(number)] = sent + float(reply.headers["X-Headgate-Waited"])
             finish()
         elif reply.status == 429 and reply.headers.get("X-Headgate-Reason") in ("wait_too_long", "hold_expired"):
             outcome.refused[reply.headers["X-Headgate-Reason"]] += 1
             again = int(reply.headers.get("Retry-After", 1))  # a hold that ran out need not know a time
-            if loop.time() + again < start + seconds:
+            if loop.time() + again < end:
                 loop.call_later(again, send, number)
             else:
                 outcome.in_hand += 1

@@ -108,6 +108,19 @@ async def test_a_server_that_stops_answering_costs_one_time_out(server: RedisSer
     await patient.close()
 
 
+async def test_a_tick_that_fails_disturbs_no_connect_beside_it(server: RedisServer) -> None:
+    """The look for a store that is slow outlasts the ticks of other services that give it up meanwhile."""
+    host = RedisHost(server.url, try_timeout=0.05)
+    await host.connect()
+    server.command("CLIENT", "PAUSE", "300", "ALL")
+    looking = asyncio.ensure_future(host.connect())
+    with pytest.raises(StoreUnavailable, match="does not answer in time"):
+        await host.tick(wire.meta_key("s"), TICK)
+    assert not looking.done()
+    await looking
+    await host.close()
+
+
 async def test_out_of_memory_refuses_a_tick_whole() -> None:
     """Nothing of it ran: the number is free for the next try."""
     with redis_server("--maxmemory-policy", "noeviction") as server:
