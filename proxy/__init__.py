@@ -12,11 +12,13 @@ exchange      the one straight line of a call;  errand: what a call carries alon
 measure       the bounded look at a body, and the facts the rules plan with
 egress        hosts outside the catalogue: which may be reached, and on which port
 outgoing      the head a call leaves with;  credentials: found, taken out, written
+departure     how a call leaves: with its body, and while its grant is valid
 refusal       what the gate's refusals say;  redaction: a key that an upstream echoes is hidden
 streak        refusals in a row, and for how many models
 gate          acquire, settle, refund, rest: the gate as the others see it
 ticker        when a tick is sent, and to which host: group commit, timers, heartbeat, failover
 session       what the gate's host knows of a line, and what it has yet to be told
+sight         what the store last said of each bucket: where the fallback begins
 line          one service's calls in this process: who waits, what is in flight, what the next tick must say
 redis_host    runs the gate's script on Redis; the only importer of redis
 upstream      sends a call once, hands back the answer as it comes;  faults: what can go wrong on the way

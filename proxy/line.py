@@ -17,7 +17,7 @@ from rules.gate.standing import Standing, share
 from rules.verdict import Block, Charge, Grant, Plan, Refuse
 
 from .session import Session, elsewhere, is_live
-from .sight import Sight
+from .sight import Sight, Use
 
 MOST_OPS = 500
 """Operations in one tick (limiter.md 5: 10,000 clients may leave at once; the rest goes into the next tick)."""
@@ -82,15 +82,6 @@ class Batch:
     def is_of(self, session: Session) -> bool:
         """Nothing was stated anew since: the reply speaks of calls as they stand."""
         return self.session is session and self.incarnation == session.incarnation
-
-
-@dataclass(slots=True)
-class Use:
-    """The fullest sight of a limit in the last grants."""
-
-    used: int
-    amount: int
-    until_ms: float
 
 
 class Line:

@@ -23,6 +23,15 @@ WHOLE = 1000
 
 
 @dataclass(slots=True)
+class Use:
+    """The fullest sight of a limit in the last grants."""
+
+    used: int
+    amount: int
+    until_ms: float
+
+
+@dataclass(slots=True)
 class _Seen:
     charge: Charge
     slice: int
