@@ -207,6 +207,8 @@ class Exchange:
             if isinstance(verdict, Refuse):
                 raise problem_of(errand.service, verdict, record.waited_ms)
             record.key, record.attempts = verdict.key, attempt + 1
+            if verdict.observed is not None and errand.service.mode == "observe":
+                record.observe(verdict.observed)
             last = attempt + 1 == ATTEMPTS or errand.body is None
             try:
                 if await self._attempt(errand, verdict, last=last):
@@ -379,6 +381,8 @@ class Exchange:
         if record.origin == "headgate" and record.status >= 400 and record.code is not None:
             metrics.refused.labels(service or "none", record.code).inc()
         if service is not None:
+            if record.observed is not None:
+                metrics.observed.labels(service, record.observed).inc()
             if record.attempts:
                 metrics.of(service).granted.inc()
             if record.waited_ms > 0:
@@ -394,4 +398,6 @@ def _own_fields(call_id: str, record: Record) -> Fields:
     if record.service is not None:
         fields.append((b"X-Headgate-Service", record.service.encode()))
         fields.append((b"X-Headgate-Waited", b"%.3f" % (record.waited_ms / 1000)))
+        if record.observed is not None:
+            fields.append((b"X-Headgate-Observed", record.observed.encode()))
     return fields

@@ -86,6 +86,20 @@ do
     return code, position
   end
 
+  -- An arrival that does not go now is refused: code, position, time; or (nil) held: then position and time too.
+  function decision.turned_away(head)
+    local at, position = decision.estimate(head)
+    if at > head.deadline and at < FAR or head.deadline <= this.now then
+      local rested = pool.all_rest_until(head.frame)
+      if rested and rested > head.deadline then
+        return "no_key", 0, rested
+      end
+      return "wait_too_long", position, at
+    end
+    line.stand(head)
+    return not line.has_room(head) and "queue_full" or nil, position, at
+  end
+
   -- What calls before this one hold of its pool.
   function decision.held_before(head)
     if this.waiting == 0 then

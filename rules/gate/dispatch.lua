@@ -42,19 +42,9 @@ do
 
   -- The arrival does not go now: hold it in the place, or refuse it. Returns true when it is held.
   local function hold(head, name)
-    local at, position = decision.estimate(head)
-    if at > head.deadline and at < FAR or head.deadline <= this.now then
-      local rested = pool.all_rest_until(head.frame)
-      if rested and rested > head.deadline then
-        answer.refuse(head, "no_key", 0, rested)
-      else
-        answer.refuse(head, "wait_too_long", position, at)
-      end
-      return false
-    end
-    line.stand(head)
-    if not line.has_room(head) then
-      answer.refuse(head, "queue_full", position, at)
+    local code, position, at = decision.turned_away(head)
+    if code then
+      answer.refuse(head, code, position, at)
       return false
     end
     this.ranks = true
@@ -63,9 +53,21 @@ do
     return true
   end
 
+  -- An observed call goes in any case; what it would be told if its limits were enforced is said beside the grant.
   local function observe(head)
-    local index = pool.choose(head.frame, head.costs, NOTHING)
-      or pool.earliest(head.frame, head.costs, NOTHING, nil)
+    local index
+    local code, position, at = decision.impossible(head)
+    if not code then
+      line.stand(head)
+      index = decision.decide(head, decision.held_before(head))
+      if not index then
+        code, position, at = decision.turned_away(head)
+      end
+    end
+    if not index then
+      answer.observe(head, code, position, at)
+      index = pool.choose(head.frame, head.costs, NOTHING) or pool.earliest(head.frame, head.costs, NOTHING, nil)
+    end
     answer.grant(head, index)
   end
 
