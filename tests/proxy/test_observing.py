@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from rules.plan import key_scope
+from rules.verdict import Block
 from tests.raw_server import answering, ok, raw_server
 
 from .corridor import KEYS, corridor, service, used
@@ -66,15 +68,18 @@ async def test_a_call_that_never_fits_goes_and_is_said_to() -> None:
 
 @pytest.mark.parametrize("mode", ["enforce", "off"])
 async def test_other_modes_say_nothing_of_it(mode: str) -> None:
-    """What is enforced happens, and what is off is not judged."""
+    """What is enforced happens, and what is off is not judged, though its keys rest."""
     async with (
         raw_server(answering(DONE)) as upstream,
         corridor(service(upstream, f"{LIMIT}, mode: {mode}")) as front,
     ):
-        answers = [await front.ask(x_headgate_max_wait="0") for _ in range(2)]
+        answers = [await front.ask(x_headgate_max_wait="0")]
+        rests = [Block(key_scope(key.id), 60_000, "slow_down") for key in front.policy.services["openai"].keys]
+        front.gate.rest("openai", rests)
+        answers.append(await front.ask(x_headgate_max_wait="0"))
         lines = front.lines()
         metrics = [family.name for family in front.metrics.registry.collect() if family.samples]
-    assert [answer.status for answer in answers] == [200, 429 if mode == "enforce" else 200]
+    assert [answer.status for answer in answers] == [200, 503 if mode == "enforce" else 200]
     assert not any("X-Headgate-Observed" in answer.headers for answer in answers)
     assert not any("observed" in line for line in lines)
     assert "headgate_observed" not in metrics
