@@ -148,25 +148,27 @@ def test_a_configuration_that_cannot_be_used_is_3(home: Path) -> None:
 
 
 async def test_what_the_replicas_of_a_store_have_used_is_seen_and_left_alone(home: Path) -> None:
-    """Three calls through a running Headgate fill the limit; a fourth would wait for it, or be refused the same."""
+    """Two calls through a running Headgate use up the burst; a third would wait for the pace, or be refused for it."""
     with redis_server() as store:
         async with raw_server(answering(ok())) as upstream:
             config = CONFIG.replace("openai:", f"openai:\n    upstream: http://127.0.0.1:{upstream.port}")
+            config = config.replace("requests: 3, window: 60", "requests: 3, window: 60, burst: 2")
             (home / "c.yaml").write_text(config)
             with serving(home / "serving", config, "--store", store.url, more=KEY, canaries=tuple(KEY.values())) as one:
                 async with aiohttp.ClientSession() as client:
-                    for _ in range(3):
+                    for _ in range(2):
                         async with client.post(one.proxy + PATH, data=CHAT) as reply:
                             assert reply.status == 200
                 waits, refused, keys = await asyncio.to_thread(seen, home, store)
                 assert store.command("DBSIZE") == keys
     assert ("store", f"Redis at 127.0.0.1:{store.port}, 0 waiting") in waits
     limit, verdict = dict(waits)["limit"], waits[-1][1]
-    assert limit.startswith("3 requests per 60s per group: 3 of 3 used, takes 1, fits in ")
+    assert limit.startswith("3 requests per 60s per group: 2 of 3 used, takes 1, fits in ")
+    assert limit.endswith(" s by its pace")
     assert verdict.startswith("wait ")
     assert verdict.endswith(" s for 3 requests per 60s per group")
     assert refused["code"] == "wait_too_long"
-    assert 30_000 < refused["wait_ms"] <= 60_500
+    assert 5_000 < refused["wait_ms"] <= 60_500
 
 
 def seen(home: Path, store: RedisServer) -> tuple[list[tuple[str, str]], dict[str, Any], str]:
