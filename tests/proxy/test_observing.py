@@ -11,7 +11,7 @@ from rules.verdict import Block
 from tests.raw_server import answering, ok, raw_server
 
 from .corridor import KEYS, corridor, service, used
-from .test_exchange import DONE
+from .test_exchange import DONE, until
 
 LIMIT = ", limits: [{requests: 1, window: 60}]"
 PER_KEY = ", limits: [{requests: 1, window: 60, per: [key]}]"
@@ -109,3 +109,19 @@ async def test_observed_calls_leave_no_line_and_take_turns_with_the_keys() -> No
     assert {answer.status for answer in answers} == {200}
     for secret in KEYS.values():
         assert any(secret.encode() in request for request in sent)
+
+
+async def test_what_is_held_when_observing_begins_goes() -> None:
+    """A service that is switched from enforce to observe holds nobody any more."""
+    async with (
+        raw_server(answering(DONE)) as upstream,
+        corridor(service(upstream, LIMIT + ", hold: {max_wait: 120s}")) as front,
+    ):
+        await front.ask()
+        held = asyncio.ensure_future(front.ask())
+        await until(lambda: front.gate.held == 1)
+        front.reload(service(upstream, LIMIT + ", hold: {max_wait: 120s}, mode: observe"))
+        answer = await held
+        assert front.gate.waiting("openai") == 0
+        (line,) = front.lines()[1:]
+    assert (answer.status, line["origin"]) == (200, "upstream")
