@@ -32,5 +32,6 @@ admin/        health, metrics, status: its own port, its own server
 metrics, log, errors, tasks
 onboarding    what a worker sets so that its calls come here;  trust: the files that make it trust our leaves
 child         a command in the foreground, for `headgate run`;  companion: a private Headgate for it
+outlook       what would happen to a call, without making it
 probe         asking a Headgate from outside: is it one, is it ready
 """

@@ -23,7 +23,6 @@ from datetime import UTC, datetime
 from certs.authority import Authority as CertificateAuthority
 from certs.contexts import client_context
 from certs.leaf import Minter
-from rules.match import Matcher
 from rules.meters import load as load_vocabularies
 from rules.policy import Policy
 
@@ -31,9 +30,7 @@ from . import upstream as upstream_room
 from .addresses import AddressPolicy
 from .admin.server import Admin
 from .call import Bounds
-from .clients import Doorman
-from .egress import Egress
-from .errand import InForce
+from .errand import InForce, in_force
 from .errors import Problem
 from .exchange import Exchange
 from .gate import Gate
@@ -202,12 +199,7 @@ class App:
     # configuration
 
     def _build(self, policy: Policy) -> InForce:
-        return InForce(
-            policy=policy,
-            matcher=Matcher(policy),
-            doorman=Doorman(policy),
-            egress=Egress(policy.egress, loopback_only=self.settings.listen.loopback),
-        )
+        return in_force(policy, loopback_only=self.settings.listen.loopback)
 
     def veto(self, policy: Policy) -> str | None:
         """Why a policy may not come into force on this address, or None (design 4.1)."""

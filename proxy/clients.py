@@ -122,6 +122,15 @@ class Doorman:
             self._check_allowed(control, _MAY_EVERYTHING if local else frozenset(("user",)))
             tier = self._tier(control.tier)
             return Identity(ANONYMOUS, user, tier, control.priority or 0, self._weight(tier))
+        return self._known(client, control, token)
+
+    def named(self, name: str, control: Control) -> Identity | None:
+        """The client of that name, as if it had shown its token; None: nobody is called so. Raises Problem:
+        control_denied, bad_control_header."""
+        client = next((client for client in self._by_digest.values() if client.name == name), None)
+        return self._known(client, control, None) if client is not None else None
+
+    def _known(self, client: ClientToken, control: Control, token: bytes | None) -> Identity:
         self._check_allowed(control, frozenset(client.may_set))
         tier = self._tier(control.tier) if control.tier is not None else client.tier
         user = control.user or client.user or client.name

@@ -1,4 +1,4 @@
-"""What one call carries through the corridor."""
+"""What one call carries through the corridor: the policy in force, whose service it is for, what was learned of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rules.policy import Endpoint, Policy, Service
 from .call import Call
 from .clients import Doorman, Identity
 from .egress import Egress
-from .head import Authority
+from .errors import Problem
+from .head import Authority, Head
 from .log import Record
 
 
@@ -24,6 +25,30 @@ class InForce:
     matcher: Matcher
     doorman: Doorman
     egress: Egress
+
+
+def in_force(policy: Policy, *, loopback_only: bool) -> InForce:
+    """A policy with what calls ask of it. `loopback_only`: nobody but this machine reaches us."""
+    return InForce(
+        policy=policy,
+        matcher=Matcher(policy),
+        doorman=Doorman(policy),
+        egress=Egress(policy.egress, loopback_only=loopback_only),
+    )
+
+
+def service_of(head: Head, matcher: Matcher) -> Service | None:
+    """The service a call is for; None: a host outside the catalogue. Raises Problem: service_unknown, port_denied."""
+    if head.entrance == "reverse":
+        service = matcher.by_name(head.service or "")
+        if service is None:
+            raise Problem("service_unknown", "the first path segment must name a service, as in /openai/v1/models")
+        return service
+    assert head.authority is not None
+    service = matcher.by_host(head.authority.host)
+    if service is not None and head.authority.port not in (80, 443):
+        raise Problem("port_denied", "a service is reached on ports 80 and 443 only", close=True)
+    return service
 
 
 @dataclass(slots=True)

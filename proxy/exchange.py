@@ -13,14 +13,13 @@ from collections.abc import Callable, Mapping
 from rules import dialects
 from rules.meters.usage import Tap
 from rules.plan import learn, plan
-from rules.policy import Service
 from rules.verdict import Grant, Lesson, Plan, Refuse
 
 from . import headers, outgoing
 from .call import Call, ClientGone
 from .clients import ANONYMOUS, Identity, from_web_page, presented_keys, proxy_credentials
 from .departure import Departure, dispatch
-from .errand import Errand, InForce
+from .errand import Errand, InForce, service_of
 from .errors import Problem, place_of
 from .faults import TooLate, UpstreamProblem
 from .gate import Gate
@@ -118,7 +117,7 @@ class Exchange:
             return
         if (head.upgrade or b"").lower() == b"websocket":
             raise Problem("upgrade_unsupported", "WebSocket calls are not relayed", close=True)
-        service = self._service(call, rules)
+        service = service_of(head, rules.matcher)
         if service is None:
             await self._pass(call, rules, record, identity)
             return
@@ -154,19 +153,6 @@ class Exchange:
 
     def _intercepts(self, rules: InForce, authority: Authority | None) -> bool:
         return authority is not None and authority.port == 443 and rules.matcher.by_host(authority.host) is not None
-
-    def _service(self, call: Call, rules: InForce) -> Service | None:
-        head = call.head
-        if head.entrance == "reverse":
-            service = rules.matcher.by_name(head.service or "")
-            if service is None:
-                raise Problem("service_unknown", "the first path segment must name a service, as in /openai/v1/models")
-            return service
-        assert head.authority is not None
-        service = rules.matcher.by_host(head.authority.host)
-        if service is not None and head.authority.port not in (80, 443):
-            raise Problem("port_denied", "a service is reached on ports 80 and 443 only", close=True)
-        return service
 
     async def _connect(self, call: Call, rules: InForce, record: Record, authority: Authority) -> None:
         record.status = 200
@@ -207,6 +193,8 @@ class Exchange:
             if isinstance(verdict, Refuse):
                 raise problem_of(errand.service, verdict, record.waited_ms)
             record.key, record.attempts = verdict.key, attempt + 1
+            if verdict.observed is not None and errand.service.mode == "observe":
+                record.observe(verdict.observed)
             last = attempt + 1 == ATTEMPTS or errand.body is None
             try:
                 if await self._attempt(errand, verdict, last=last):
@@ -379,6 +367,8 @@ class Exchange:
         if record.origin == "headgate" and record.status >= 400 and record.code is not None:
             metrics.refused.labels(service or "none", record.code).inc()
         if service is not None:
+            if record.observed is not None:
+                metrics.observed.labels(service, record.observed).inc()
             if record.attempts:
                 metrics.of(service).granted.inc()
             if record.waited_ms > 0:
@@ -394,4 +384,6 @@ def _own_fields(call_id: str, record: Record) -> Fields:
     if record.service is not None:
         fields.append((b"X-Headgate-Service", record.service.encode()))
         fields.append((b"X-Headgate-Waited", b"%.3f" % (record.waited_ms / 1000)))
+        if record.observed is not None:
+            fields.append((b"X-Headgate-Observed", record.observed.encode()))
     return fields

@@ -17,6 +17,8 @@ from typing import IO
 
 import orjson
 
+from rules.verdict import Observed
+
 from .settings import LogFormat
 
 # Lines are written together: one system call for what came within a twentieth of a second.
@@ -32,7 +34,8 @@ class Record:
 
     __slots__ = (
         "actual", "attempts", "bytes_out", "client", "code", "endpoint", "entrance", "estimate", "id", "key",
-        "method", "model", "origin", "path", "service", "started", "status", "tier", "upstream_ms", "user", "waited_ms",
+        "method", "model", "observed", "observed_limit", "observed_wait_ms", "origin", "path", "service", "started",
+        "status", "tier", "upstream_ms", "user", "waited_ms",
     )  # fmt: skip
 
     def __init__(self, *, call_id: str, entrance: str, method: str, target: str, started: float) -> None:
@@ -53,11 +56,21 @@ class Record:
         """Who made the answer: headgate or upstream."""
         self.code: str | None = None
         self.waited_ms = 0
+        self.observed: str | None = None
+        """What enforcing would have said, where it would not have let the call go."""
+        self.observed_limit: str | None = None
+        self.observed_wait_ms: int | None = None
         self.upstream_ms: float | None = None
         self.attempts = 0
         self.estimate: Mapping[str, float] | None = None
         self.actual: Mapping[str, float] | None = None
         self.bytes_out = 0
+
+    def observe(self, would: Observed) -> None:
+        """What enforcing would have said to a sending of the call; the first one counts."""
+        if self.observed is None:
+            self.observed, self.observed_wait_ms = would.code, would.wait_ms
+            self.observed_limit = would.limit.name if would.limit is not None else None
 
     def fields(self, now: float) -> dict[str, object]:
         """The line, empty fields left out; `now` is loop time."""
@@ -82,6 +95,11 @@ class Record:
         if self.code is not None:
             line["code"] = self.code
         line["waited_ms"] = self.waited_ms
+        if self.observed is not None:
+            line["observed"] = self.observed
+            for name in ("observed_limit", "observed_wait_ms"):
+                if (known := getattr(self, name)) is not None:
+                    line[name] = known
         if self.upstream_ms is not None:
             line["upstream_ms"] = round(self.upstream_ms, 1)
         line["total_ms"] = round((now - self.started) * 1000, 1)

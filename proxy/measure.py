@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Executor
 
+from rules.match import Matcher
 from rules.meters import Estimate, estimate
 from rules.plan import Facts, costs_of, digest
 from rules.policy import Endpoint, Service
 
 from . import credentials
 from .call import ClientBody
+from .clients import Identity
 from .errand import Errand
 from .errors import Problem
+from .head import Head
 from .metrics import Metrics
 
 # Bodies above this are counted in a thread: 64 KiB of prose is about 6 ms of encoding (provider-facts 2.1).
@@ -47,7 +50,7 @@ class Measure:
         Raises Problem (overloaded, and what ClientBody raises) or ClientGone.
         """
         call, service, endpoint = errand.call, errand.service, errand.endpoint
-        metered = endpoint.body != "none" and service.mode != "off"
+        metered = is_metered(service, endpoint)
         limit = METERED_BYTES if metered else REPLAY_BYTES
         length = call.body.length
         if length == 0:
@@ -86,41 +89,23 @@ class Measure:
 
     def facts(self, errand: Errand) -> Facts:
         """Everything `rules.plan` asks of a call."""
-        call, service, endpoint, count = errand.call, errand.service, errand.endpoint, errand.count
-        common, of_key = errand.rules.matcher.limits_for(service, endpoint, errand.model)
-        counted: Mapping[str, float] = count.costs if count is not None else {}
-        length = call.body.length or 0
-        if count is None and length and endpoint.body != "none":
-            counted = {"tokens": length / _BYTES_PER_TOKEN, "input_tokens": length / _BYTES_PER_TOKEN}
-        elif length and "audio_seconds" in endpoint.costs:
-            counted = {**counted, "audio_seconds": length / _AUDIO_BYTES_PER_SECOND}
-        caller = None
-        if not service.pooled:
-            own = credentials.find(service.credential, call.head.fields, call.head.target)
-            caller = digest(own.decode("ascii", "replace")) if own is not None else None
-        identity = errand.identity
-        return Facts(
-            service=service,
-            endpoint=endpoint,
-            common=common,
-            of_key=of_key,
+        return facts_of(
+            errand.rules.matcher,
+            errand.call.head,
+            errand.identity,
+            errand.service,
+            errand.endpoint,
             model=errand.model,
-            user=identity.user,
-            client=identity.client,
-            tier=identity.tier,
-            weight=identity.weight,
-            priority=identity.priority,
-            costs=costs_of(service, endpoint, errand.model, counted),
-            caller=caller,
-            max_wait_ms=call.head.control.max_wait_ms,
+            count=errand.count,
+            length=errand.call.body.length or 0,
         )
 
     async def _count(self, body: bytes, service: Service, endpoint: Endpoint) -> Estimate:
         if len(body) <= COUNT_INLINE:
-            count = estimate(endpoint.body, body, margin=service.token_margin)
+            count = count_of(body, service, endpoint)
         else:
             loop = asyncio.get_running_loop()
-            count = await loop.run_in_executor(self._counters, _estimate, body, service, endpoint)
+            count = await loop.run_in_executor(self._counters, count_of, body, service, endpoint)
         if not count.readable:
             self._metrics.unreadable_body.labels(service.name).inc()
         elif not count.known_model:
@@ -128,5 +113,50 @@ class Measure:
         return count
 
 
-def _estimate(body: bytes, service: Service, endpoint: Endpoint) -> Estimate:
+def is_metered(service: Service, endpoint: Endpoint) -> bool:
+    """Whether bodies are read to be counted."""
+    return endpoint.body != "none" and service.mode != "off"
+
+
+def count_of(body: bytes, service: Service, endpoint: Endpoint) -> Estimate:
+    """What a metered body says about its cost."""
     return estimate(endpoint.body, body, margin=service.token_margin)
+
+
+def facts_of(
+    matcher: Matcher,
+    head: Head,
+    identity: Identity,
+    service: Service,
+    endpoint: Endpoint,
+    *,
+    model: str | None,
+    count: Estimate | None,
+    length: int,
+) -> Facts:
+    """The facts of a call. `count`: of its body, None where that was not read; `length`: of the body, in bytes."""
+    common, of_key = matcher.limits_for(service, endpoint, model)
+    counted: Mapping[str, float] = count.costs if count is not None else {}
+    if count is None and length and endpoint.body != "none":
+        counted = {"tokens": length / _BYTES_PER_TOKEN, "input_tokens": length / _BYTES_PER_TOKEN}
+    elif length and "audio_seconds" in endpoint.costs:
+        counted = {**counted, "audio_seconds": length / _AUDIO_BYTES_PER_SECOND}
+    caller = None
+    if not service.pooled:
+        own = credentials.find(service.credential, head.fields, head.target)
+        caller = digest(own.decode("ascii", "replace")) if own is not None else None
+    return Facts(
+        service=service,
+        endpoint=endpoint,
+        common=common,
+        of_key=of_key,
+        model=model,
+        user=identity.user,
+        client=identity.client,
+        tier=identity.tier,
+        weight=identity.weight,
+        priority=identity.priority,
+        costs=costs_of(service, endpoint, model, counted),
+        caller=caller,
+        max_wait_ms=head.control.max_wait_ms,
+    )

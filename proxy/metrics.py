@@ -88,6 +88,12 @@ class Metrics:
         )
         self.held = Counter("headgate_held", "Calls that had to wait", ["service"], registry=to)
         self.refused = Counter("headgate_refused", "Answers of our own, by code", ["service", "code"], registry=to)
+        self.observed = Counter(
+            "headgate_observed",
+            "Calls of observed services that enforcing would have held or refused, by code",
+            ["service", "code"],
+            registry=to,
+        )
         self.waited = Histogram(
             "headgate_waited_seconds", "Time a call was held", ["service"], buckets=_WAIT, registry=to
         )

@@ -74,6 +74,18 @@ class Taken:
     """When the slice charged began, in ms of the gate's clock; twin.lua and quota.lua name theirs; 0 in flight."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What a call that went although it did not fit would have been told, were its service enforced (limiter 11)."""
+
+    code: str
+    """`held`, or why it would have been refused, as Refuse has it."""
+    limit: Limit | None = None
+    """The limit that binds, where one does."""
+    wait_ms: int | None = None
+    """From then until it would have been admitted; None: waiting does not help, or nobody knows."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Grant:
     """Go now, with this key."""
@@ -86,6 +98,8 @@ class Grant:
     waited_ms: int
     valid_until_ms: float = math.inf
     """By the clock of whoever asked. Later the call must not leave: it is refunded and asks again (limiter.md Q10)."""
+    observed: Observed | None = None
+    """Of a service that is only observed; None: it fitted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +128,8 @@ class Room:
     """What waiting calls will take before this one; an estimate."""
     fits_ms: int | None
     """From now until the call fits behind those; None: never, or only a call that ends can tell."""
+    paced: bool = False
+    """There is room earlier: it is the window's pace that spreads the calls until then (limiter 4.2)."""
 
     @property
     def room(self) -> int:

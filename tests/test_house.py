@@ -37,6 +37,7 @@ ELSEWHERE = {
     "rules/gate/bucket.lua": ("tests/rules/gate/test_window.py", "arithmetic of windows, seen through them"),
     "rules/gate/call.lua": ("tests/rules/gate/test_dispatch.py", "what a waiting call is, seen where it is granted"),
     "proxy/session.py": ("tests/proxy/test_line.py", "what a line keeps for a host, seen in its ticks"),
+    "rules/gate/decision.lua": ("tests/rules/gate/test_dispatch.py", "what dispatch decides by, seen where it does"),
     "rules/gate/answer.lua": ("tests/rules/gate/test_dispatch.py", "what a tick says of what was decided"),
     "rules/gate/ranked.lua": ("tests/rules/gate/test_line.py", "sorted sets within a tick, longer than its steps"),
     "rules/gate/order.lua": ("tests/rules/gate/test_pool.py", "the order of keys and heads"),

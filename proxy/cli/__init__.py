@@ -10,6 +10,7 @@ import click
 _VERBS = {
     "serve": "start the proxy",
     "check": "read a configuration and say everything that is wrong with it",
+    "explain": "say what would happen to a call, and why",
     "env": "print the variables a worker exports",
     "run": "start a command with those variables set",
     "ca": "show or export the certificate workers must trust",

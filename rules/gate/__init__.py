@@ -18,6 +18,7 @@ place         where flows stand, and when to look there
 rivals        how much goes before a call that comes now
 line          who waits: flows, and their calls in order
 pool          which key may serve, and which rest
+decision      whether a call fits, and when it would
 answer        what a tick says, and what it charges for it
 dispatch      grant, park or refuse, the smallest start tag first
 tick          one run: guard, operations, reply
@@ -48,6 +49,7 @@ _ALGORITHM = (
     "rivals",
     "line",
     "pool",
+    "decision",
     "answer",
     "dispatch",
     "tick",

@@ -3,7 +3,7 @@
 local answer = {}
 do
   local FAR = order.FAR
-  local GRANT, REFUSE, PUSHED, HELD, SEEN = 1, 2, 3, 4, 5
+  local GRANT, REFUSE, PUSHED, HELD, SEEN, OBSERVED = 1, 2, 3, 4, 5, 6
   local CODES = { wait_too_long = 1, never_fits = 2, queue_full = 3, no_key = 4, store_unavailable = 5 }
   local answers, pushed, pushed_to
 
@@ -26,8 +26,13 @@ do
     say({ REFUSE, head.n, CODES[code], position or 0, wait_until(at) })
   end
 
+  -- What an observed call would be told; code nil: that it is held.
+  function answer.observe(head, code, position, at)
+    say({ OBSERVED, head.n, code and CODES[code] or 0, position or 0, wait_until(at) })
+  end
+
   -- How things stand for a call that would go at `at`: the candidate (nil: that which fits earliest) and its rest, then
-  -- each limit: {used, amount, what goes before the call, when it fits behind that}.
+  -- each limit: {used, amount, what goes before the call, when it fits behind that, 1: its pace decides that}.
   function answer.see(head, index, at)
     index = index or pool.earliest(head.frame, head.costs, {}, head)
     local candidate = head.frame.candidates[index]
@@ -37,7 +42,8 @@ do
       for i, limit in ipairs(limits) do
         local cost, amount, ahead = head.costs[before + i], bucket.amount(limit), line.ahead(head, limit, of_key)
         local fits = cost <= amount and bucket.earliest(limit, cost, ahead) or FAR
-        say({ bucket.used(limit), amount, ahead, wait_until(fits) })
+        local paced = fits < FAR and bucket.is_pace(limit, cost, ahead, fits)
+        say({ bucket.used(limit), amount, ahead, wait_until(fits), paced and 1 or 0 })
       end
     end
     stand(head.frame.commons, 0, false)

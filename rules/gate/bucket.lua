@@ -130,6 +130,12 @@ do
     return at
   end
 
+  -- Whether it is the window's pace, and not the window, that lets `cost` go no earlier than `at`.
+  function bucket.is_pace(limit, cost, ahead, at)
+    local b = bucket.open(limit)
+    return b.slices and window.earliest(b, cost + ahead, bucket.amount(limit) - held(limit)) < at
+  end
+
   -- Thousandths of cost that waiting calls will ask of this bucket.
   function bucket.queue(limit, change)
     local b = bucket.open(limit)

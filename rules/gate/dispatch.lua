@@ -40,102 +40,11 @@ do
     end
   end
 
-  -- The common limit that keeps the call: place, time (nil: behind a smaller tag), position. nil: all fit.
-  local function kept_by_common(head)
-    local where, at, position
-    for i, limit in ipairs(head.frame.commons) do
-      -- the name is built only where somebody waits
-      if this.waiting > 0 and place.is_behind("b:" .. limit.id, head) then
-        return "b:" .. limit.id, nil, i
-      end
-      if not bucket.fits(limit, head.costs[i]) then
-        local t = bucket.earliest(limit, head.costs[i], 0)
-        -- A window's time is known: wait there first, or the wake would be for nothing.
-        if not where or (t < FAR and (at == FAR or t > at)) then
-          where, at, position = "b:" .. limit.id, t, i
-        end
-      end
-    end
-    return where, at, position
-  end
-
-  -- Candidate index to grant; or nil, then place and time as above, and the candidate held.
-  local function decide(head, without)
-    local where, at, position = kept_by_common(head)
-    if where then
-      return nil, where, at, position
-    end
-    local index = pool.choose(head.frame, head.costs, without)
-    if index then
-      return index
-    end
-    local held, t, binds = pool.earliest(head.frame, head.costs, without, nil)
-    return nil, "p:" .. head.frame.pool, t, binds or 0, held
-  end
-
-  -- When an arrival would be served behind those that go before it: time, position.
-  local function estimate(head)
-    local at, position = this.now, 0
-    for i, limit in ipairs(head.frame.commons) do
-      local t = bucket.earliest(limit, head.costs[i], line.ahead(head, limit, false))
-      if t > at then
-        at, position = t, i
-      end
-    end
-    local _, t, binds = pool.earliest(head.frame, head.costs, NOTHING, head)
-    if t > at then
-      at, position = t, binds
-    end
-    return at, position
-  end
-
-  -- One of the limits can never hold its cost: code and position.
-  local function too_much(costs, limits, from)
-    local code, position
-    for i = 1, #limits do
-      local limit, cost = limits[i], costs[from + i]
-      if cost > limit.amount then
-        return "never_fits", from + i
-      elseif cost > bucket.part(limit.amount) then
-        code, position = "store_unavailable", from + i
-      end
-    end
-    return code, position
-  end
-
-  -- A candidate, or all the common limits, can never hold the cost: code and position. nil: some wait may help.
-  local function impossible(head)
-    local code, position = too_much(head.costs, head.frame.commons, 0)
-    if code then
-      return code, position
-    end
-    for _, candidate in ipairs(head.frame.candidates) do
-      local c, p = too_much(head.costs, candidate.limits, candidate.from)
-      if not c then
-        return nil
-      end
-      if not code or c == "store_unavailable" then
-        code, position = c, p
-      end
-    end
-    return code, position
-  end
-
   -- The arrival does not go now: hold it in the place, or refuse it. Returns true when it is held.
   local function hold(head, name)
-    local at, position = estimate(head)
-    if at > head.deadline and at < FAR or head.deadline <= this.now then
-      local rested = pool.all_rest_until(head.frame)
-      if rested and rested > head.deadline then
-        answer.refuse(head, "no_key", 0, rested)
-      else
-        answer.refuse(head, "wait_too_long", position, at)
-      end
-      return false
-    end
-    line.stand(head)
-    if not line.has_room(head) then
-      answer.refuse(head, "queue_full", position, at)
+    local code, position, at = decision.turned_away(head)
+    if code then
+      answer.refuse(head, code, position, at)
       return false
     end
     this.ranks = true
@@ -144,24 +53,28 @@ do
     return true
   end
 
+  -- An observed call goes in any case; what it would be told if its limits were enforced is said beside the grant.
   local function observe(head)
-    local index = pool.choose(head.frame, head.costs, NOTHING)
-      or pool.earliest(head.frame, head.costs, NOTHING, nil)
-    answer.grant(head, index)
-  end
-
-  -- What calls before this one hold of its pool.
-  local function held_before(head)
-    if this.waiting == 0 then
-      return NOTHING
+    local index
+    local code, position, at = decision.impossible(head)
+    if not code then
+      line.stand(head)
+      index = decision.decide(head, decision.held_before(head))
+      if not index then
+        code, position, at = decision.turned_away(head)
+      end
     end
-    return pool.taken_before(head.frame, head)
+    if not index then
+      answer.observe(head, code, position, at)
+      index = pool.choose(head.frame, head.costs, NOTHING) or pool.earliest(head.frame, head.costs, NOTHING, nil)
+    end
+    answer.grant(head, index)
   end
 
   -- How things stand for a call that only asks, by what decides about it.
   local function see(head)
     line.stand(head)
-    answer.see(head, decide(head, held_before(head)), estimate(head))
+    answer.see(head, decision.decide(head, decision.held_before(head)), decision.estimate(head))
   end
 
   local function arrive(head)
@@ -174,14 +87,14 @@ do
     if head.observed then
       return observe(head)
     end
-    local code, position = impossible(head)
+    local code, position = decision.impossible(head)
     if code then
       return answer.refuse(head, code, position)
     end
     if this.ranks then
       line.stand(head)
     end
-    local index, where, at, _, held = decide(head, held_before(head))
+    local index, where, at, _, held = decision.decide(head, decision.held_before(head))
     if index then
       return answer.grant(head, index)
     end
@@ -198,7 +111,7 @@ do
 
   -- A call behind the head of its flow tries what the heads do not hold.
   local function retry_deep(source, one)
-    local index, where, at, _, held = decide(one.head, pool.taken(one.head.frame, source.held))
+    local index, where, at, _, held = decision.decide(one.head, pool.taken(one.head.frame, source.held))
     if index then
       line.leave(one.head)
       return answer.grant(one.head, index)
@@ -253,9 +166,9 @@ do
     if source.name == pool_name then
       without = pool.taken(head.frame, source.held)
     else
-      without = held_before(head)
+      without = decision.held_before(head)
     end
-    local index, where, at, _, held = decide(head, without)
+    local index, where, at, _, held = decision.decide(head, without)
     if index then
       for _, name in ipairs(line.leave(head)) do
         if name ~= source.name then
@@ -377,7 +290,7 @@ do
       end
     end
     for j = i, #arrivals do
-      if #arrivals[j].frame.candidates == 0 or arrivals[j].observed or impossible(arrivals[j]) then
+      if #arrivals[j].frame.candidates == 0 or arrivals[j].observed or decision.impossible(arrivals[j]) then
         arrive(arrivals[j])
       else
         if this.asks then

@@ -54,7 +54,7 @@ def _rooms(stood: wire.Seen, plan: Plan) -> tuple[Room, ...]:
     charges = (*plan.charges, *plan.candidates[stood.candidate].charges)
     return tuple(
         [
-            Room(charge=charge, used=used, amount=amount, ahead=ahead, fits_ms=fits)
-            for charge, (used, amount, ahead, fits) in zip(charges, stood.rooms, strict=True)
+            Room(charge=charge, used=used, amount=amount, ahead=ahead, fits_ms=fits, paced=paced)
+            for charge, (used, amount, ahead, fits, paced) in zip(charges, stood.rooms, strict=True)
         ]
     )

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from ..periods import next_end
 from ..policy import Limit
-from ..verdict import Charge, Grant, Plan, Refuse, Taken
+from ..verdict import Charge, Grant, Observed, Plan, Refuse, Taken
 from .lateness import longest_way_ms
 from .standing import SHARE, Standing, share, standing
 
@@ -36,7 +36,7 @@ KEEPS_PLACE, OBSERVE = 1, 2
 
 _KINDS = {"window": "w", "concurrent": "c", "token_bucket": "t", "quota": "q"}
 
-_CODES = ("", "wait_too_long", "never_fits", "queue_full", "no_key", "store_unavailable")
+_CODES = ("held", "wait_too_long", "never_fits", "queue_full", "no_key", "store_unavailable")
 _PLAIN = re.compile(r"[!-z|]{1,120}")
 _MOST_REMEMBERED = 8192
 _LONGEST_REMEMBERED = 256
@@ -230,6 +230,8 @@ class Granted:
     """Made by another replica's tick: it must be acknowledged."""
     age_ms: int = 0
     """How old it was when the reply was made."""
+    observed: Refused | None = None
+    """What an observed call would have been told; code `held`: to wait."""
 
     def grant(self, plan: Plan, attempt: str, waited_ms: int, made_ms: float = math.inf) -> Grant:
         """The verdict for the call whose plan this answers. `made_ms`: the charge is no older than that, by the
@@ -245,6 +247,7 @@ class Granted:
             taken=taken,
             waited_ms=waited_ms,
             valid_until_ms=math.inf if plan.observe else made_ms + longest_way_ms(charges),
+            observed=self.observed.observe(plan) if self.observed is not None else None,
         )
 
 
@@ -277,6 +280,10 @@ class Refused:
         limit = limit_at(plan, self.position)
         return Refuse(code=self.code, limit=limit, retry_after_ms=self.wait_ms, waited_ms=waited_ms)
 
+    def observe(self, plan: Plan) -> Observed:
+        """The same, of an observed call that was granted."""
+        return Observed(code=self.code, limit=limit_at(plan, self.position), wait_ms=self.wait_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -287,8 +294,9 @@ class Seen:
     """Index in Plan.candidates: the one it would get, or that fits earliest."""
     rests_ms: int
     wait_ms: int | None
-    rooms: tuple[tuple[int, int, int, int | None], ...]
-    """Used, amount, ahead, and when it fits, of each common limit and each of the candidate's."""
+    rooms: tuple[tuple[int, int, int, int | None, bool], ...]
+    """Used, amount, ahead, when it fits, and whether that is for its pace, of each common limit and each of the
+    candidate's."""
 
 
 @dataclass(slots=True)
@@ -321,6 +329,7 @@ def reply(answer: bytes) -> Reply:
     refused: list[Refused] = []
     held: list[tuple[int, int]] = []
     seen: list[Seen] = []
+    observed: Refused | None = None
     at, end = 7, len(numbers)
     while at < end:
         kind = numbers[at]
@@ -328,20 +337,28 @@ def reply(answer: bytes) -> Reply:
             n, candidate, fullest, count = numbers[at + 1 : at + 5]
             first, at, pushed = at + 5, at + 5 + 2 * count, kind == 3
             slices, uses = tuple(numbers[first:at:2]), tuple(numbers[first + 1 : at : 2])
-            granted.append(Granted(n, candidate - 1, fullest, slices, uses, pushed, numbers[at] if pushed else 0))
+            age_ms = numbers[at] if pushed else 0
+            granted.append(Granted(n, candidate - 1, fullest, slices, uses, pushed, age_ms, observed))
+            observed = None
             at += pushed
         elif kind == 4:
             held.append((numbers[at + 1], numbers[at + 2]))
             at += 3
         elif kind == 5:
             n, candidate, rests_ms, wait, count = numbers[at + 1 : at + 6]
-            at += 6 + 4 * count
-            rows = [numbers[i : i + 4] for i in range(at - 4 * count, at, 4)]
-            rooms = tuple([(used, amount, ahead, _known(fits)) for used, amount, ahead, fits in rows])
+            at += 6 + 5 * count
+            rows = [numbers[i : i + 5] for i in range(at - 5 * count, at, 5)]
+            rooms = tuple(
+                [(used, amount, ahead, _known(fits), paced == 1) for used, amount, ahead, fits, paced in rows]
+            )
             seen.append(Seen(n, candidate - 1, rests_ms, _known(wait), rooms))
         else:
             code, position, wait = numbers[at + 2 : at + 5]
-            refused.append(Refused(numbers[at + 1], _CODES[code], position, _known(wait)))
+            told = Refused(numbers[at + 1], _CODES[code], position, _known(wait))
+            if kind == 2:
+                refused.append(told)
+            else:
+                observed = told
             at += 5
     look = None if next_ms < 0 else next_ms
     return Reply(

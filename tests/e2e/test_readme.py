@@ -85,3 +85,14 @@ def test_the_openai_package_works_unchanged(tmp_path: Path, provider: tuple[int,
     """The Python block of README prints the reply and how long it waited."""
     with example(tmp_path, provider[0]) as headgate:
         assert printed_by(block_with("from openai import OpenAI"), headgate, tmp_path) == ["Hello. - waited 0.000 s"]
+
+
+def test_the_question_is_answered(tmp_path: Path) -> None:
+    """The example's limit with its room, and that the call would go."""
+    block = block_with("headgate explain").replace(".venv/bin/headgate", f"{sys.executable} -m proxy.cli")
+    done = subprocess.run(
+        ["bash", "-ec", block], cwd=ROOT, env=environment(tmp_path, {}), capture_output=True, text=True, check=True
+    )
+    assert "5 requests per 10s per group: 0 of 5 used, takes 1, fits now" in done.stdout
+    assert done.stdout.endswith("verdict   go now\n")
+    assert "sk-pooled" not in done.stdout

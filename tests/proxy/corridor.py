@@ -23,10 +23,8 @@ from yarl import URL
 from certs.contexts import client_context
 from proxy.addresses import AddressPolicy
 from proxy.call import Bounds
-from proxy.clients import Doorman
 from proxy.dialer import Lookup
-from proxy.egress import Egress
-from proxy.errand import InForce
+from proxy.errand import InForce, in_force
 from proxy.errors import Problem
 from proxy.exchange import Exchange
 from proxy.gate import Gate
@@ -38,7 +36,6 @@ from proxy.measure import Measure
 from proxy.metrics import Metrics
 from proxy.tunnel import Tunnels
 from proxy.upstream import Timeouts, Upstream
-from rules.match import Matcher
 from rules.policy import Policy
 from tests.raw_server import RawServer
 from tests.rules.given import parsed
@@ -134,21 +131,15 @@ async def corridor(
     loop = asyncio.get_running_loop()
 
     def build(text: str) -> InForce:
-        policy = parsed(text, environ={**KEYS, "TOKEN_ANN": TOKEN}, files=files).policy
-        return InForce(
-            policy=policy,
-            matcher=Matcher(policy),
-            doorman=Doorman(policy),
-            egress=Egress(policy.egress, loopback_only=True),
-        )
+        return in_force(parsed(text, environ={**KEYS, "TOKEN_ANN": TOKEN}, files=files).policy, loopback_only=True)
 
-    in_force = build(config)
-    policy = in_force.policy
+    rules = build(config)
+    policy = rules.policy
 
     def reload(text: str) -> None:
-        nonlocal in_force
-        in_force = build(text)
-        gate.replan(in_force.policy.services)
+        nonlocal rules
+        rules = build(text)
+        gate.replan(rules.policy.services)
 
     metrics, written = Metrics(), io.StringIO()
     call_log = CallLog(written, json=True, wall=time.time)
@@ -166,7 +157,7 @@ async def corridor(
     counters = ThreadPoolExecutor(1)
     tunnels = Tunnels(leaf_context=_no_leaf, dial=upstream.dial, metrics=metrics, max_open=4)
     exchange = Exchange(
-        in_force=lambda: in_force,
+        in_force=lambda: rules,
         measure=Measure(metrics=metrics, counters=counters, held_bytes=held_bytes),
         gate=gate,
         upstream=upstream,

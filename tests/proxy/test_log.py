@@ -134,9 +134,8 @@ def test_the_query_string_has_no_field() -> None:
 
 def test_every_field_of_the_line_is_declared_in_record() -> None:
     """Names stand in one place: what is logged beside time, level and event is a slot, or is computed from one."""
-    full = record(
-        **dict.fromkeys((*FREE_TEXT, "path", "method"), "x"), upstream_ms=1.0, estimate={"a": 1}, actual={"a": 1}
-    )
+    words = (*FREE_TEXT, "path", "method", "observed", "observed_limit")
+    full = record(**dict.fromkeys(words, "x"), upstream_ms=1.0, observed_wait_ms=1, estimate={"a": 1}, actual={"a": 1})
     assert set(full.fields(1.0)) - {"event", "total_ms"} == set(Record.__slots__) - {"started"}
     assert "headers" not in inspect.getsource(Record)
 

@@ -29,6 +29,7 @@ def filled() -> Metrics:
         (metrics.granted, ("s",)),
         (metrics.held, ("s",)),
         (metrics.refused, ("s", "no_key")),
+        (metrics.observed, ("s", "held")),
         (metrics.upstream_status, ("s", "200")),
         (metrics.unknown_model, ("s",)),
         (metrics.unreadable_body, ("s",)),

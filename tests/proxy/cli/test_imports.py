@@ -13,7 +13,7 @@ from .headgate import surroundings
 HEAVY = {"aiohttp", "asyncio", "cryptography", "orjson", "prometheus_client", "pydantic", "redis", "tiktoken", "yaml"}
 
 
-@pytest.mark.parametrize("verb", ["ca", "env", "healthcheck", "run"])
+@pytest.mark.parametrize("verb", ["ca", "env", "explain", "healthcheck", "run"])
 def test_a_verb_is_loaded_with_click_alone(tmp_path: Path, verb: str) -> None:
     """Asking a verb for its help loads none of the libraries that take tenths of a second."""
     program = (

@@ -76,6 +76,24 @@ def test_a_call_that_would_be_refused_is_told_why_and_when_to_come_back(a: Repli
     assert (refused.code, refused.wait_ms) == (said.code, said.wait_ms)
 
 
+def test_it_is_told_whether_the_pace_or_the_window_makes_it_wait(a: Replica) -> None:
+    """Ten a second, four at once: the fifth waits for the pace though there is room, the eleventh for the window; what
+    goes now waits for neither, and a limit without a pace knows none."""
+    limit, plain = window(10, burst=4), window(4, name="plain")
+    plan = call(charge(limit), charge(plain))
+    assert [room.paced for room in a.explain(plan).rooms] == [False, False]
+    for _ in range(4):
+        a.arrive(plan)
+    paced, full = a.explain(plan).rooms
+    assert (paced.room, paced.paced) == (6, True)
+    assert (full.room, full.paced) == (0, False)
+    assert paced.fits_ms is not None
+    assert full.fits_ms is not None
+    assert 0 < paced.fits_ms < full.fits_ms
+    (whole,) = a.explain(call(charge(limit, 7))).rooms
+    assert (whole.fits_ms, whole.paced) == (full.fits_ms, False)
+
+
 def test_a_call_that_is_too_large_would_never_fit(a: Replica) -> None:
     """No wait helps, and its limit is named with what it has."""
     tokens = charge(window(10, name="tokens"), 11)

@@ -57,6 +57,14 @@ def test_a_grant_and_a_refusal_are_read_back() -> None:
     assert reply.held == ((12, 3),)
 
 
+def test_what_an_observed_call_would_have_been_told_belongs_to_its_grant() -> None:
+    """It stands before it; the grants beside it have none."""
+    reply = wire.reply(b"0 0 77 -1 0 1 0 1 1 1 0 0 6 2 0 1 900 1 2 1 0 0 6 3 2 1 -1 1 3 1 0 0 1 4 1 0 0")
+    said = [(g.n, g.observed and (g.observed.code, g.observed.position, g.observed.wait_ms)) for g in reply.granted]
+    assert said == [(1, None), (2, ("held", 1, 900)), (3, ("never_fits", 1, None)), (4, None)]
+    assert not reply.refused
+
+
 @pytest.mark.parametrize("amount", [-1, 2**53])
 @pytest.mark.parametrize("kind", [window, quota, flying])
 def test_an_amount_that_doubles_cannot_count_is_refused(kind: Callable[[int], Limit], amount: int) -> None:
