@@ -1,0 +1,179 @@
+"""One process of a mutation run: collects the gate's tests once, and runs them against each mutant until one fails.
+
+Law: a mutant counts as killed only when a test fails that passes on the original. Tests that run on either host run
+on the one in this process; those for Redis alone run too, and all run on Redis where only Redis runs the changed file.
+
+    python -m tests.mutation.session WORK RESULT
+
+WORK: JSON, [[file, mutated text, what it is], ...]. RESULT: JSON, the indexes of the survivors; they are named at once
+on standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rules import gate
+
+from . import watch
+
+TESTS = "tests/rules/gate"
+ON_REDIS = {"store_redis", "entry_redis"}
+"""Files that the host in this process does not run."""
+LEAST_SECONDS = 1.0
+"""A test may take this, or ten times what it takes on the original."""
+MOST_EXAMPLES = 12
+"""Of a property, for one mutant: what one history can show, most do."""
+
+_original = {name: gate.text(name) for name in {*gate.REDIS_FILES, *gate.TABLES_FILES}}
+
+
+def install(file: str | None = None, text: str = "") -> None:
+    """Every host made from now on runs `text` for `file`."""
+    gate.text = lambda name: text if name == file else _original[name]
+
+
+def line_numbers(file: str) -> int:
+    """How many lines of the host in this process come before the file's first."""
+    before = gate.TABLES_FILES[: gate.TABLES_FILES.index(file)]
+    return sum(_original[name].count("\n") + 1 for name in before)
+
+
+class Case:
+    """A test, with what it did on the original."""
+
+    def __init__(self, item: pytest.Function) -> None:
+        self.item = item
+        host = item.callspec.params.get("host") if hasattr(item, "callspec") else None
+        self.on_redis = host == "redis"
+        self.only_redis = host is None and "redis_of_gate" in item.fixturenames
+        self.lines: set[int] = set()
+        self.seconds = 0.0
+
+    def run(self, seconds: float) -> BaseException | None:
+        """What it fails with; None: it passes."""
+        item = self.item
+        item._initrequest()
+        failure: BaseException | None = None
+        try:
+            item.ihook.pytest_runtest_setup(item=item)
+            with watch.limit(seconds):
+                item.ihook.pytest_runtest_call(item=item)
+        except (Exception, pytest.fail.Exception) as raised:
+            failure = raised
+        try:
+            # what belongs to the session stays: the next case may be anywhere
+            item.ihook.pytest_runtest_teardown(item=item, nextitem=item.session)
+        except (Exception, pytest.fail.Exception) as raised:
+            failure = failure or raised
+        return failure
+
+    def learn(self) -> None:
+        """Run it on the original. Raises what it fails with."""
+        began = time.process_time()
+        with watch.noting_lines() as lines:
+            failure = self.run(120)
+        self.seconds = time.process_time() - began
+        self.lines = lines
+        if failure is not None:
+            raise failure
+
+
+class Session:
+    """A plugin that runs the tests in its own way."""
+
+    def __init__(self, work: list[list[str]]) -> None:
+        self.work = work
+        self.survivors: list[int] = []
+        # pytest captures the other one
+        self.terminal = os.fdopen(os.dup(2), "w", buffering=1)
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Learn how the tests go, then try each mutant."""
+        cases = [Case(item) for item in session.items if isinstance(item, pytest.Function)]
+        for case in cases:
+            _plainly(case.item)
+        install()
+        needed = {file in ON_REDIS for file, _, _ in self.work}
+        cases = [case for case in cases if case.only_redis or case.on_redis in needed]
+        for case in cases:
+            case.learn()
+        cases.sort(key=lambda case: case.seconds)
+        with watch.bounded():
+            for i, (file, text, what) in enumerate(self.work):
+                install(file, text)
+                killer = self.killer(cases, file, text)
+                if killer is None:
+                    self.survivors.append(i)
+                    print(f"{i + 1} of {len(self.work)}, {len(self.survivors)} survive: {what}", file=self.terminal)
+                else:
+                    cases.remove(killer)
+                    cases.insert(0, killer)
+        install()
+        return True
+
+    def killer(self, cases: list[Case], file: str, text: str) -> Case | None:
+        """The first test that fails."""
+        redis = file in ON_REDIS
+        changed = set() if redis else _changed_lines(file, text)
+        for case in cases:
+            if case.on_redis != redis and not case.only_redis:
+                continue
+            if not (redis or case.only_redis) and changed.isdisjoint(case.lines):
+                continue
+            if case.run(max(LEAST_SECONDS, 10 * case.seconds)) is not None:
+                return case
+        return None
+
+
+def _changed_lines(file: str, text: str) -> set[int]:
+    """Lines of the chunk that differ, with one on either side: Lua counts a call of several lines at one of them."""
+    old, new = _original[file], text
+    first = 0
+    while first < min(len(old), len(new)) and old[first] == new[first]:
+        first += 1
+    last = 0
+    while last < min(len(old), len(new)) - first and old[-1 - last] == new[-1 - last]:
+        last += 1
+    start, end = old.count("\n", 0, first) + 1, old.count("\n", 0, len(old) - last) + 1
+    before = line_numbers(file)
+    return set(range(before + start - 1, before + end + 2))
+
+
+def _plainly(item: pytest.Function) -> None:
+    """A property fails with its first example, and has the same examples each time."""
+    from hypothesis import Phase, settings  # after pytest, whose plugin wants to be the first to load it
+
+    function: Any = getattr(item.obj, "__func__", item.obj)
+    of = getattr(function, "_hypothesis_internal_use_settings", None)
+    if of is not None:
+        function._hypothesis_internal_use_settings = settings(
+            of,
+            max_examples=min(of.max_examples, MOST_EXAMPLES),
+            phases=[Phase.generate],
+            derandomize=True,
+            database=None,
+            deadline=None,
+        )
+
+
+def main() -> int:
+    """Do the work of WORK and say in RESULT what survived."""
+    work, result = map(Path, sys.argv[1:])
+    plugin = Session(json.loads(work.read_text()))
+    code = pytest.main([TESTS, "-q", "--no-header", "-p", "no:xdist", "-o", "timeout=0"], plugins=[plugin])
+    if code == pytest.ExitCode.OK or code == pytest.ExitCode.NO_TESTS_COLLECTED:
+        result.write_text(json.dumps(plugin.survivors))
+        return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
