@@ -1,6 +1,6 @@
 """Change the gate's Lua one place at a time and see that a test fails: `make mutants`.
 
-    python -m tests.mutation [-j N] [file ...]
+    python -m tests.mutation [-j N] [--quick] [file ...]
 
 Prints how many changes of each file were killed, and every survivor that known.txt does not name. Exit code 1 where
 there is one, or where an entry of known.txt no longer names a survivor.
@@ -27,15 +27,16 @@ def main() -> int:
     """Share the work among processes, and judge what survived."""
     options = argparse.ArgumentParser(prog="tests.mutation", description="Mutation run over the gate's Lua.")
     options.add_argument("-j", type=int, default=2, metavar="N", help="processes (2)")
+    options.add_argument("--quick", action="store_true", help="without the tests that take long: a first look")
     options.add_argument("file", nargs="*", help="names as in rules/gate/__init__.py; none: all")
     chosen = options.parse_args()
     files = chosen.file or NAMES
     everything = [mutant for name in files for mutant in mutants(name, gate.text(name))]
-    survivors = _run(everything, chosen.j)
+    survivors = _run(everything, chosen.j, ["quick"] if chosen.quick else [])
     return _judge(everything, survivors, files)
 
 
-def _run(everything: list[Mutant], processes: int) -> list[Mutant]:
+def _run(everything: list[Mutant], processes: int, options: list[str]) -> list[Mutant]:
     # neighbours stay together: what kills one is likely to kill the next
     size = -(-len(everything) // processes)
     with tempfile.TemporaryDirectory() as folder:
@@ -44,7 +45,7 @@ def _run(everything: list[Mutant], processes: int) -> list[Mutant]:
             part = list(range(i * size, min((i + 1) * size, len(everything))))
             work, result = Path(folder, f"{i}.work"), Path(folder, f"{i}.result")
             work.write_text(json.dumps([[m.file, m.text, _said(m)] for m in (everything[j] for j in part)]))
-            command = [sys.executable, "-m", "tests.mutation.session", str(work), str(result)]
+            command = [sys.executable, "-m", "tests.mutation.session", str(work), str(result), *options]
             running.append((part, result, subprocess.Popen(command)))
         survivors = []
         for part, result, process in running:

@@ -3,10 +3,10 @@
 Law: a mutant counts as killed only when a test fails that passes on the original. Tests that run on either host run
 on the one in this process; those for Redis alone run too, and all run on Redis where only Redis runs the changed file.
 
-    python -m tests.mutation.session WORK RESULT
+    python -m tests.mutation.session WORK RESULT [quick]
 
 WORK: JSON, [[file, mutated text, what it is], ...]. RESULT: JSON, the indexes of the survivors; they are named at once
-on standard error.
+on standard error. `quick` leaves out the tests that take long and those for Redis alone: more survive, sooner.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ ON_REDIS = {"store_redis", "entry_redis"}
 """Files that the host in this process does not run."""
 LEAST_SECONDS = 1.0
 """A test may take this, or ten times what it takes on the original."""
+LONG_SECONDS = 0.2
 MOST_EXAMPLES = 12
 """Of a property, for one mutant: what one history can show, most do."""
 
@@ -78,10 +79,12 @@ class Case:
     def learn(self) -> None:
         """Run it on the original. Raises what it fails with."""
         began = time.process_time()
-        with watch.noting_lines() as lines:
+        if self.only_redis or self.on_redis:
             failure = self.run(120)
+        else:
+            with watch.noting_lines() as self.lines:
+                failure = self.run(120)
         self.seconds = time.process_time() - began
-        self.lines = lines
         if failure is not None:
             raise failure
 
@@ -89,8 +92,8 @@ class Case:
 class Session:
     """A plugin that runs the tests in its own way."""
 
-    def __init__(self, work: list[list[str]]) -> None:
-        self.work = work
+    def __init__(self, work: list[list[str]], *, quick: bool = False) -> None:
+        self.work, self.quick = work, quick
         self.survivors: list[int] = []
         # pytest captures the other one
         self.terminal = os.fdopen(os.dup(2), "w", buffering=1)
@@ -102,10 +105,12 @@ class Session:
             _plainly(case.item)
         install()
         needed = {file in ON_REDIS for file, _, _ in self.work}
-        cases = [case for case in cases if case.only_redis or case.on_redis in needed]
+        cases = [case for case in cases if case.on_redis in needed or (case.only_redis and not self.quick)]
         for case in cases:
             case.learn()
         cases.sort(key=lambda case: case.seconds)
+        if self.quick:
+            cases = [case for case in cases if case.seconds < LONG_SECONDS]
         with watch.bounded():
             for i, (file, text, what) in enumerate(self.work):
                 install(file, text)
@@ -166,8 +171,8 @@ def _plainly(item: pytest.Function) -> None:
 
 def main() -> int:
     """Do the work of WORK and say in RESULT what survived."""
-    work, result = map(Path, sys.argv[1:])
-    plugin = Session(json.loads(work.read_text()))
+    work, result = map(Path, sys.argv[1:3])
+    plugin = Session(json.loads(work.read_text()), quick="quick" in sys.argv[3:])
     code = pytest.main([TESTS, "-q", "--no-header", "-p", "no:xdist", "-o", "timeout=0"], plugins=[plugin])
     if code == pytest.ExitCode.OK or code == pytest.ExitCode.NO_TESTS_COLLECTED:
         result.write_text(json.dumps(plugin.survivors))
