@@ -1,4 +1,4 @@
-"""rules/gate/window.lua, twin.lua, quota.lua and gauge.lua against models of them: the same verdict and wait each time."""
+"""rules/gate/window.lua, twin.lua, quota.lua and gauge.lua, held to models of them: the same verdict, the same wait."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEEDS = range(3)
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_window_answers_as_its_model(a: Replica, clock: Clock, seed: int) -> None:
-    """Over changes of amount and slices, settlements soon, late and from elsewhere, several calls and corrections a tick."""
+    """Over changes of amount and slices, settlements soon, late and from elsewhere, several of each in a tick."""
     rng = random.Random(seed)
     model, ending = Window(), list[tuple[int, int, int]]()
     slices, amount = 10, 40
