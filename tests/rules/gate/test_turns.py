@@ -1,0 +1,181 @@
+"""rules/gate/fair.lua, line.lua and pool.lua: single steps of the tags, each where it alone decides who goes."""
+
+from __future__ import annotations
+
+from rules.gate import standing
+from rules.gate.wire import correct
+from rules.policy import Limit
+from rules.verdict import Candidate, Plan
+
+from .driver import Clock, Replica, call, cancel, charge, flying, gauge, grants, key, window
+
+SEAT = charge(flying(1))
+
+
+def landed(a: Replica) -> list[int]:
+    """The call in flight has ended; who goes."""
+    return grants(a.tick(gauge(SEAT, 0)))
+
+
+def of(user: str) -> Plan:
+    """A call that needs the seat."""
+    return call(SEAT, user=user)
+
+
+def ahead_of_v(a: Replica) -> None:
+    """x waits with one call and has had one more than the turns stand at: V is one call, x's tag two."""
+    a.arrive(of("holder"))
+    for _ in range(3):
+        a.arrive(of("x"))
+    assert [landed(a), landed(a)] == [[2], [3]]
+
+
+def test_who_comes_now_stands_behind_who_came_before_with_the_same_turn(a: Replica, clock: Clock) -> None:
+    """A newcomer begins at V, not at nothing: the older of two newcomers goes first, and both before x."""
+    ahead_of_v(a)
+    clock.now += 1
+    a.arrive(of("older"))
+    clock.now += 1
+    a.arrive(of("younger"))
+    assert [landed(a) for _ in range(3)] == [[5], [6], [4]]
+
+
+def test_who_has_gone_and_returns_stands_where_his_turn_is(a: Replica, clock: Clock) -> None:
+    """Served once since he came, he is as far as x, and younger: he goes behind him."""
+    ahead_of_v(a)
+    a.arrive(of("new"))
+    assert landed(a) == [5]
+    clock.now += 1
+    a.arrive(of("new"))
+    clock.now += 1
+    a.arrive(of("another"))
+    assert [landed(a) for _ in range(3)] == [[7], [4], [6]]
+
+
+def test_a_credit_brings_nobody_before_who_stands_at_v(a: Replica, clock: Clock) -> None:
+    """It moves a tag down to V and no further, so the older of two there stays first."""
+    ahead_of_v(a)
+    clock.now += 1
+    a.arrive(of("older"))
+    clock.now += 1
+    a.arrive(of("younger"))
+    a.tick(correct(standing.standing(of("younger")), -5 * standing.SHARE))
+    assert [landed(a) for _ in range(3)] == [[5], [6], [4]]
+
+
+def test_a_credit_of_one_who_waits_brings_him_to_v(a: Replica, clock: Clock) -> None:
+    """x's tag was a call above V; with that call refunded he is the oldest at V."""
+    ahead_of_v(a)
+    clock.now += 1
+    a.arrive(of("new"))
+    a.tick(correct(standing.standing(of("x")), -standing.SHARE))
+    assert [landed(a), landed(a)] == [[4], [5]]
+
+
+def test_a_credit_of_one_who_does_not_wait_is_kept_to_v(a: Replica, clock: Clock) -> None:
+    """He had a call above V; refunded, he returns at V and no earlier than who stands there."""
+    ahead_of_v(a)
+    a.arrive(of("new"))
+    assert landed(a) == [5]
+    a.tick(correct(standing.standing(of("new")), -5 * standing.SHARE))
+    clock.now += 1
+    a.arrive(of("older"))
+    clock.now += 1
+    a.arrive(of("new"))
+    assert [landed(a) for _ in range(3)] == [[6], [7], [4]]
+
+
+def test_an_excess_of_one_who_waits_moves_him_back_by_as_much(a: Replica, clock: Clock) -> None:
+    """Half a call more than he had: a newcomer is served once before him, not twice."""
+    ahead_of_v(a)
+    clock.now += 1
+    a.arrive(of("new"))
+    a.arrive(of("new"))
+    a.tick(correct(standing.standing(of("x")), standing.SHARE // 2))
+    assert [landed(a) for _ in range(3)] == [[5], [6], [4]]
+
+
+KEYS = window(100)
+
+
+def pool(cost: int, *names: str, seat: bool = False, user: str = "x") -> Plan:
+    """A call of `cost` on one of two keys, perhaps with the seat too."""
+    keys: list[Candidate] = [key(name, charge(KEYS, cost, name)) for name in names or ("k1", "k2")]
+    return call(*([SEAT] if seat else []), keys=keys, user=user)
+
+
+def fill(a: Replica, name: str, cost: int, clock: Clock) -> None:
+    """A key is used from another lane."""
+    assert grants(a.arrive(pool(cost, name, user="filler")))
+    clock.now += 100
+
+
+def test_a_call_behind_its_users_first_has_a_later_turn_than_that(a: Replica, clock: Clock) -> None:
+    """x's large call waits for one key and y's for the other; x's small one may not take y's, whose turn is earlier."""
+    fill(a, "k1", 20, clock)
+    fill(a, "k2", 20, clock)
+    assert not grants(a.arrive(pool(90, user="x")))
+    (small,) = a.arrive(pool(10, user="y")).granted
+    assert small.candidate == 1
+    assert not grants(a.arrive(pool(90, user="y")))
+    assert not grants(a.arrive(pool(10, user="x")))
+
+
+def test_who_waits_second_does_not_take_the_key_the_first_waits_for(a: Replica, clock: Clock) -> None:
+    """The large call's key has room for the small one; when the pool is looked at again the small one still waits."""
+    fill(a, "k1", 20, clock)
+    fill(a, "k2", 100, clock)
+    assert not grants(a.arrive(pool(95, user="x")))
+    assert not grants(a.arrive(pool(10, user="y")))
+    clock.now += 999
+    assert grants(a.tick()) == [3]
+    clock.now += 100
+    assert grants(a.tick()) == [4]
+
+
+def test_who_comes_to_a_pool_from_a_limit_leaves_the_key_that_another_waits_for(a: Replica, clock: Clock) -> None:
+    """x waits for the first key; y gets the seat he waited for, and may not use that key."""
+    fill(a, "k1", 20, clock)
+    fill(a, "k2", 100, clock)
+    assert not grants(a.arrive(pool(90, seat=True, user="x")))
+    assert grants(a.arrive(of("holder")))
+    assert not grants(a.arrive(pool(10, seat=True, user="y")))
+    assert landed(a) == []
+    clock.now += 999
+    assert grants(a.tick()) == [3]
+
+
+def test_a_credit_of_one_who_waits_stays_when_he_leaves(a: Replica, clock: Clock) -> None:
+    """Refunded while he waits, then cancelled: he returns at V, not where he stood before the refund."""
+    ahead_of_v(a)
+    a.arrive(of("new"))
+    assert landed(a) == [5]
+    a.arrive(of("new"))
+    a.tick(correct(standing.standing(of("new")), -5 * standing.SHARE))
+    a.tick(cancel(6))
+    clock.now += 1
+    a.arrive(of("new"))
+    assert [landed(a), landed(a)] == [[7], [4]]
+
+
+def test_a_credit_takes_no_turn_from_one_who_waited_elsewhere(a: Replica, clock: Clock) -> None:
+    """Held back by a limit of his own he is behind V, and stays the first of those at V, though he is refunded."""
+
+    def needs(user: str, cost: int = 0) -> Plan:
+        own = Limit(id="own", name="own", kind="concurrent", meter="concurrent", amount=1, per=("user",))
+        return call(SEAT, charge(own, cost, user), user=user)
+
+    own = needs("held").charges[1]
+    a.tick(gauge(own, 1))
+    a.arrive(needs("holder"))
+    for _ in range(3):
+        a.arrive(needs("x"))
+    assert not grants(a.arrive(needs("held", 1)))
+    a.tick(gauge(SEAT, 0))
+    assert landed(a) == [3]
+    a.arrive(needs("new"))
+    clock.now += 1
+    assert not grants(a.arrive(needs("held", 1)))
+    a.tick(cancel(5), correct(standing.standing(needs("held")), -standing.SHARE))
+    a.tick(gauge(own, 0))
+    assert [landed(a) for _ in range(3)] == [[7], [6], [4]]
