@@ -1,4 +1,4 @@
-"""rules/gate/line.lua and place.lua: a flow that was sent from limit to limit becomes the barrier of all its limits (Q2)."""
+"""rules/gate/line.lua and place.lua: a flow sent from limit to limit becomes the barrier of all its limits (Q2)."""
 
 from __future__ import annotations
 
