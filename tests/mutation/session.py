@@ -29,7 +29,7 @@ ON_REDIS = {"store_redis", "entry_redis"}
 """Files that the host in this process does not run."""
 LEAST_SECONDS = 1.0
 """A test may take this, or ten times what it takes on the original."""
-LONG_SECONDS = 0.2
+LONG_SECONDS = 0.06
 MOST_EXAMPLES = 12
 """Of a property, for one mutant: what one history can show, most do."""
 

@@ -71,6 +71,13 @@ do
       return plain(key, values)
     end
   end
+  local zrange = store.zrange
+  function store.zrange(key, from, to)
+    if from < 0 or to < -1 then
+      error("zrange " .. key .. ": from the end")
+    end
+    return zrange(key, from, to)
+  end
   local expire = store.expire
   function store.expire(key, ms)
     check("expire", key, { ms }, 1)
@@ -81,7 +88,7 @@ do
   end
 end
 """
-"""Makes the tables as strict as Redis: no command of nothing, and every number an integer (limiter.md 16, 17)."""
+"""Makes the tables as strict as Redis: no command of nothing, no negative place, every number an integer (limiter.md 16, 17)."""
 
 
 def strict_tables_script() -> str:

@@ -255,3 +255,23 @@ def test_costs_that_cannot_be_counted_are_refused_before_the_gate() -> None:
     for cost in (-1, 2**53):
         with pytest.raises(ValueError, match="cost"):
             wire.arrival(call(charge(window(5), cost)))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_call_waits_first_where_the_time_is_known(a: Replica, *, turned: bool) -> None:
+    """Short of a window and of a place in flight, in either order: it is looked at again when the window has room."""
+    limits = [charge(window(1)), charge(flying(1))]
+    a.arrive(call(*limits))
+    reply = a.arrive(call(*(reversed(limits) if turned else limits)))
+    assert (len(reply.held), reply.next_ms) == (1, 1100)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_call_short_of_two_windows_waits_for_the_later(a: Replica, clock: Clock, *, turned: bool) -> None:
+    """It is not looked at when only the first has room."""
+    limits = [charge(window(1, ms=500, name="soon")), charge(window(1, ms=3000, name="late"))]
+    a.arrive(call(*limits))
+    reply = a.arrive(call(*(reversed(limits) if turned else limits)))
+    assert (len(reply.held), reply.next_ms) == (1, 3200)
+    clock.now += 3200
+    assert grants(a.tick()) == [2]
