@@ -88,7 +88,7 @@ do
   end
 end
 """
-"""Makes the tables as strict as Redis: no command of nothing, no negative place, every number an integer (limiter.md 16, 17)."""
+"""Makes the tables as strict as Redis: no command of nothing, no place from the end, every number an integer."""
 
 
 def strict_tables_script() -> str:
