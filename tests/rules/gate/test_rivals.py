@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .driver import Replica, call, charge, window
+from .driver import Replica, call, charge, key, window
 
 
 def test_a_light_user_is_told_his_own_wait_not_the_hog_s(a: Replica) -> None:
@@ -27,3 +27,13 @@ def test_the_wait_told_counts_the_weights_of_the_tiers(a: Replica) -> None:
         a.arrive(call(limit, user="free", tier="free", wait=500_000))
     (refused,) = a.arrive(call(limit, user="free", tier="free", wait=0)).refused
     assert refused.wait_ms == 1100 + 2 * 1000
+
+
+def test_a_rival_of_another_lane_counts_on_a_limit_of_all(a: Replica) -> None:
+    """Behind one who waits with another key, a newcomer is told a turn more."""
+    shared = charge(window(1, ms=1000, slices=10))
+    a.arrive(call(shared, keys=[key("kx")]))
+    for _ in range(3):
+        a.arrive(call(shared, keys=[key("kx")], user="x"))
+    (refused,) = a.arrive(call(shared, keys=[key("ky")], user="y", wait=0)).refused
+    assert refused.wait_ms == 1100 + 1000

@@ -63,6 +63,33 @@ def test_a_credit_brings_nobody_before_who_stands_at_v(a: Replica, clock: Clock)
     assert [landed(a) for _ in range(3)] == [[5], [6], [4]]
 
 
+def test_a_credit_before_anybody_was_served_changes_nothing(a: Replica, clock: Clock) -> None:
+    """Nobody begins below the beginning."""
+    a.arrive(of("holder"))
+    a.arrive(of("older"))
+    clock.now += 1
+    a.arrive(of("younger"))
+    a.tick(correct(standing.standing(of("younger")), -standing.SHARE))
+    assert [landed(a), landed(a)] == [[2], [3]]
+
+
+def test_v_moves_with_each_grant_of_a_tick(a: Replica, clock: Clock) -> None:
+    """Two of x's calls go at once; a newcomer then has one turn before him, not two."""
+    seats = charge(flying(2))
+
+    def of_two(user: str) -> Plan:
+        return call(seats, user=user)
+
+    a.tick(a.arrival(of_two("holder")), a.arrival(of_two("holder")))
+    for _ in range(4):
+        a.arrive(of_two("x"))
+    assert grants(a.tick(gauge(seats, 0))) == [3, 4]
+    clock.now += 1
+    for _ in range(3):
+        a.arrive(of_two("new"))
+    assert [grants(a.tick(gauge(seats, 1))) for _ in range(4)] == [[7], [5], [8], [6]]
+
+
 def test_a_credit_of_one_who_waits_brings_him_to_v(a: Replica, clock: Clock) -> None:
     """x's tag was a call above V; with that call refunded he is the oldest at V."""
     ahead_of_v(a)
