@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rules.gate import standing
+from rules.gate import standing, wire
 from rules.gate.wire import correct
 from rules.policy import Limit
 from rules.verdict import Candidate, Plan
@@ -206,3 +206,30 @@ def test_a_credit_takes_no_turn_from_one_who_waited_elsewhere(a: Replica, clock:
     a.tick(cancel(5), correct(standing.standing(needs("held")), -standing.SHARE))
     a.tick(gauge(own, 0))
     assert [landed(a) for _ in range(3)] == [[7], [6], [4]]
+
+
+def test_the_second_call_of_a_user_holds_a_key_too(a: Replica, clock: Clock) -> None:
+    """x's first waits for one key and his second for the other; a small call of y, who comes later, takes neither."""
+    fill(a, "k1", 20, clock)
+    (filled,) = a.arrive(pool(71, "k2", user="filler")).granted
+    assert not grants(a.arrive(pool(90, user="x")))
+    assert not grants(a.arrive(pool(40, user="x")))
+    a.tick(wire.settle(charge(KEYS, 71, "k2"), filled.slices[0], -1))
+    assert not grants(a.arrive(pool(10, user="y")))
+
+
+def test_the_pool_is_looked_at_when_the_second_call_of_a_user_can_go(a: Replica, clock: Clock) -> None:
+    """Sooner than his first can."""
+    late = window(100, ms=5000, name="late")
+    keys = [key("k1", charge(late, 90, "k1")), key("k2", charge(KEYS, 90, "k2"))]
+    assert grants(a.arrive(call(keys=keys[:1], user="filler")))
+    assert grants(a.arrive(call(keys=keys[1:], user="filler")))
+    first = call(keys=[keys[0], key("k2", charge(KEYS, 100, "k2"))], user="x")
+    a.arrive(first)
+    assert a.tick().next_ms == 1100
+    a.arrive(call(keys=keys, user="x"))
+    clock.now += 1100
+    assert [(g.n, g.candidate) for g in a.tick().granted] == [(3, 1)]
+    clock.now += 1100
+    reply = a.tick()
+    assert [(g.n, g.candidate) for g in reply.granted] == [(4, 1)]
