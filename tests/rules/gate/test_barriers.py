@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rules.verdict import Charge, Plan
 
-from .driver import Clock, Replica, call, cancel, charge, flying, gauge, grants
+from .driver import Clock, Replica, call, cancel, charge, flying, gauge, grants, window
 
 ONE, TWO, THREE = (charge(flying(1, name=name)) for name in ("one", "two", "three"))
 PAIR = charge(flying(2, name="pair"))
@@ -121,3 +121,37 @@ def test_a_barrier_survives_from_tick_to_tick_and_from_replica_to_replica(a: Rep
     a.tick(gauge(ONE, 0), gauge(TWO, 0))
     assert grants(b.tick()) == [1]
     assert n == 2
+
+
+def test_between_two_limits_the_earlier_turn_goes_first(a: Replica) -> None:
+    """Both become free at once; y stands at one and came first, x at the other and has had less: x goes."""
+    a.arrive(of("holder", TWO))
+    for _ in range(2):
+        a.arrive(of("y", ONE, TWO))
+    assert free(a, TWO) == [2]
+    assert not grants(a.arrive(of("x", ONE, TWO)))
+    assert free(a, ONE, TWO) == [4]
+    assert free(a, ONE, TWO) == [3]
+
+
+def test_between_two_limits_the_older_of_two_lanes_goes_first(a: Replica, clock: Clock) -> None:
+    """Tags of two lanes do not compare; both need a third limit, which has room for one."""
+    third = charge(flying(3, name="third"))
+    a.arrive(of("r1", ONE, third))
+    a.arrive(of("r2", TWO, third))
+    assert not grants(a.arrive(of("y", TWO, third)))
+    clock.now += 1
+    assert not grants(a.arrive(of("x", ONE, third)))
+    assert grants(a.tick(gauge(ONE, 0), gauge(TWO, 0))) == [3]
+
+
+def test_a_call_that_moves_to_a_window_is_looked_at_when_that_has_room(a: Replica, clock: Clock) -> None:
+    """It waited for a place, which was freed when the window was full."""
+    limit = charge(window(1))
+    a.arrive(of("r1", ONE))
+    assert a.arrive(of("both", ONE, limit)).next_ms is None
+    a.arrive(of("r2", limit))
+    reply = a.tick(gauge(ONE, 0))
+    assert (grants(reply), reply.next_ms) == ([], 1100)
+    clock.now += 1100
+    assert grants(a.tick()) == [2]
