@@ -155,3 +155,21 @@ def test_a_call_that_moves_to_a_window_is_looked_at_when_that_has_room(a: Replic
     assert (grants(reply), reply.next_ms) == ([], 1100)
     clock.now += 1100
     assert grants(a.tick()) == [2]
+
+
+def test_who_waits_elsewhere_and_can_go_goes_before_who_comes_now(a: Replica, clock: Clock) -> None:
+    """x waited for one limit and needs another too, which y asks for in the tick that frees the first."""
+    a.arrive(of("r1", ONE))
+    assert not grants(a.arrive(of("x", ONE, TWO)))
+    clock.now += 10
+    reply = a.tick(gauge(ONE, 0), a.arrival(of("y", TWO)))
+    assert (grants(reply), [n for n, _ in reply.held]) == ([2], [3])
+
+
+def test_who_comes_now_but_is_older_goes_before_who_waits_elsewhere(a: Replica, clock: Clock) -> None:
+    """A retry that entered the proxy before x."""
+    a.arrive(of("r1", ONE))
+    assert not grants(a.arrive(of("x", ONE, TWO)))
+    clock.now += 10
+    assert grants(a.tick(gauge(ONE, 0), a.arrival(of("y", TWO), age=500))) == [3]
+    assert free(a, TWO) == [2]

@@ -233,3 +233,33 @@ def test_the_pool_is_looked_at_when_the_second_call_of_a_user_can_go(a: Replica,
     clock.now += 1100
     reply = a.tick()
     assert [(g.n, g.candidate) for g in reply.granted] == [(4, 1)]
+
+
+def test_who_comes_when_the_seat_is_free_goes_before_who_waits_with_a_later_turn(a: Replica) -> None:
+    """In the same tick: by tag, not by age."""
+    ahead_of_v(a)
+    reply = a.tick(gauge(SEAT, 0), a.arrival(of("new")))
+    assert (grants(reply), reply.waiting) == ([5], 1)
+
+
+def test_a_call_that_moves_from_a_limit_to_the_pool_is_looked_at_when_a_key_has_room(a: Replica, clock: Clock) -> None:
+    """Nobody waited there before it."""
+    fill(a, "k1", 100, clock)
+    a.arrive(of("holder"))
+    assert not grants(a.arrive(pool(10, "k1", seat=True)))
+    reply = a.tick(gauge(SEAT, 0))
+    assert (grants(reply), reply.next_ms) == ([], 1000)
+    clock.now += 1000
+    assert grants(a.tick()) == [3]
+
+
+def test_the_pool_is_looked_at_when_the_first_of_several_can_go(a: Replica) -> None:
+    """x's first call waits long for one key, his second a while for the other; a wake between forgets neither."""
+    late = window(100, ms=5000, name="late")
+    k1, k2 = key("k1", charge(late, 90, "k1")), key("k2", charge(KEYS, 90, "k2"))
+    (filled,) = a.arrive(call(keys=[k1], user="filler")).granted
+    assert grants(a.arrive(call(keys=[k2], user="filler")))
+    assert not grants(a.arrive(call(keys=[k1, key("k2", charge(KEYS, 101, "k2"))], user="x")))
+    assert not grants(a.arrive(call(keys=[k1, k2], user="x")))
+    reply = a.tick(wire.settle(charge(late, 90, "k1"), filled.slices[0], -1))
+    assert (grants(reply), reply.next_ms) == ([], 1100)
