@@ -28,7 +28,7 @@ from . import watch, witness
 TESTS = "tests/rules/gate"
 ON_REDIS = {"store_redis", "entry_redis"}
 """Files that the host in this process does not run."""
-LEAST_SECONDS = 1.0
+LEAST_SECONDS = 0.5
 """A test may take this, or ten times what it takes on the original."""
 LONG_SECONDS = 0.06
 FEW = 25
@@ -149,7 +149,7 @@ class Session:
     def is_seen(self) -> bool:
         """The gate as it is now answers otherwise in some history."""
         try:
-            with watch.limit(LEAST_SECONDS * 10):
+            with watch.limit(4 * LEAST_SECONDS):
                 return any(one != other for one, other in zip(witness.answers(), self.answers, strict=False))
         except watch.TooLong:
             return True
