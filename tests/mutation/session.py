@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from rules import gate
+from tests.rules.gate.driver import TablesHost
 
 from . import watch, witness
 
@@ -43,10 +44,11 @@ def install(file: str | None = None, text: str = "") -> None:
     gate.text = lambda name: text if name == file else _original[name]
 
 
-def line_numbers(file: str) -> int:
-    """How many lines of the host in this process come before the file's first."""
-    before = gate.TABLES_FILES[: gate.TABLES_FILES.index(file)]
-    return sum(_original[name].count("\n") + 1 for name in before)
+def lines_before(file: str) -> int | None:
+    """How many lines of the chunk come before the file's first; None where the test build changes the file itself."""
+    source = TablesHost().source
+    at = source.find(_original[file])
+    return source.count("\n", 0, at) if at >= 0 else None
 
 
 class Case:
@@ -98,6 +100,7 @@ class Session:
         self.work, self.quick = work, quick
         self.survivors: list[int] = []
         self.answers: list[str] = []
+        self.before: dict[str, int | None] = {}
         # pytest captures the other one
         self.terminal = os.fdopen(os.dup(2), "w", buffering=1)
 
@@ -112,6 +115,7 @@ class Session:
         for case in cases:
             case.learn()
         self.answers = list(witness.answers())
+        self.before = {file: lines_before(file) for file, _, _ in self.work if file not in ON_REDIS}
         cases.sort(key=lambda case: case.seconds)
         if self.quick:
             cases = [case for case in cases if case.seconds < LONG_SECONDS]
@@ -132,12 +136,13 @@ class Session:
     def killer(self, cases: list[Case], file: str, text: str) -> Case | None:
         """The first test that fails."""
         redis = file in ON_REDIS
-        changed = set() if redis else _changed_lines(file, text)
+        before = None if redis else self.before[file]
+        changed = set() if before is None else {before + line for line in _changed_lines(file, text)}
         tried = 0
         for case in cases:
             if case.on_redis != redis and not case.only_redis:
                 continue
-            if not (redis or case.only_redis) and changed.isdisjoint(case.lines):
+            if changed and not case.only_redis and changed.isdisjoint(case.lines):
                 continue
             if case.run(max(LEAST_SECONDS, 10 * case.seconds)) is not None:
                 return case
@@ -156,7 +161,7 @@ class Session:
 
 
 def _changed_lines(file: str, text: str) -> set[int]:
-    """Lines of the chunk that differ, with one on either side: Lua counts a call of several lines at one of them."""
+    """Lines of the file that differ, with one on either side: Lua counts a call of several lines at one of them."""
     old, new = _original[file], text
     first = 0
     while first < min(len(old), len(new)) and old[first] == new[first]:
@@ -165,8 +170,7 @@ def _changed_lines(file: str, text: str) -> set[int]:
     while last < min(len(old), len(new)) - first and old[-1 - last] == new[-1 - last]:
         last += 1
     start, end = old.count("\n", 0, first) + 1, old.count("\n", 0, len(old) - last) + 1
-    before = line_numbers(file)
-    return set(range(before + start - 1, before + end + 2))
+    return set(range(start - 1, end + 2))
 
 
 def _plainly(item: pytest.Function) -> None:

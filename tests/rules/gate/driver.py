@@ -114,8 +114,8 @@ class TablesHost:
     """The host in this process."""
 
     def __init__(self, source: str | None = None) -> None:
-        self._source = _with_contents(source or strict_tables_script())
-        self.engine = Engine(self._source)
+        self.source = _with_contents(source or strict_tables_script())
+        self.engine = Engine(self.source)
 
     def tick(self, key: bytes, now_ms: int, args: Sequence[bytes | int]) -> bytes:
         """One tick."""
@@ -123,7 +123,7 @@ class TablesHost:
 
     def empty(self) -> None:
         """Lose everything."""
-        self.engine = Engine(self._source)
+        self.engine = Engine(self.source)
 
     def contents(self) -> object:
         """Every value and when its key expires."""

@@ -217,3 +217,13 @@ def test_a_call_that_waits_for_a_resting_key_waits_for_no_limit(a: Replica) -> N
     a.tick(block("X", 3000))
     plan = call(charge(window(5)), keys=[key("x", charge(window(5, name="own")), group="X")])
     assert a.arrive(plan).held == ((1, 0),)
+
+
+def test_a_key_serves_again_in_the_millisecond_its_rest_ends_though_others_rest_on(a: Replica, clock: Clock) -> None:
+    """Each has its own end."""
+    a.tick(block("X", 500), block("Y", 1000))
+    keys = [key("x", group="X"), key("y", group="Y")]
+    clock.now += 499
+    assert refusal(a.arrive(call(keys=keys, wait=0))) == ("no_key", 1)
+    clock.now += 1
+    assert used_keys(a, 1, keys=keys) == [0]

@@ -263,3 +263,14 @@ def test_the_pool_is_looked_at_when_the_first_of_several_can_go(a: Replica) -> N
     assert not grants(a.arrive(call(keys=[k1, k2], user="x")))
     reply = a.tick(wire.settle(charge(late, 90, "k1"), filled.slices[0], -1))
     assert (grants(reply), reply.next_ms) == ([], 1100)
+
+
+def test_a_call_behind_its_users_first_goes_before_who_has_had_more(a: Replica, clock: Clock) -> None:
+    """y holds the second key with a turn later than x's second call, which takes it."""
+    fill(a, "k1", 80, clock)
+    fill(a, "k2", 20, clock)
+    keys = [key("k1", charge(KEYS, 30, "k1")), key("k2", charge(KEYS, 101, "k2"))]
+    assert not grants(a.arrive(call(keys=keys, user="x")))
+    assert [g.candidate for g in a.arrive(pool(60, user="y")).granted] == [1]
+    assert not grants(a.arrive(pool(90, user="y")))
+    assert [g.candidate for g in a.arrive(pool(15, user="x")).granted] == [1]
