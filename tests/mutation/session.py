@@ -111,7 +111,11 @@ class Session:
             _plainly(case.item)
         install()
         needed = {file in ON_REDIS for file, _, _ in self.work}
-        cases = [case for case in cases if (not self.quick if case.only_redis else case.on_redis in needed)]
+        cases = [
+            case
+            for case in cases
+            if ((not self.quick or True in needed) if case.only_redis else case.on_redis in needed)
+        ]
         for case in cases:
             case.learn()
         self.answers = list(witness.answers())

@@ -14,22 +14,16 @@ from rules.policy import Limit
 
 @dataclass
 class Window:
-    """A slice counts until all of it is older than L; a window cut anew counts what is live from then on."""
+    """A slice counts until all of it is older than L; how it is cut stays until it is empty."""
 
     slices: dict[int, int] = field(default_factory=dict)
     w: int = 0
 
-    def age(self, limit: Limit, now: int) -> None:
-        """Forget what no longer counts."""
-        self.w = self.w or limit.slice_ms
+    def look(self, limit: Limit, now: int) -> None:
+        """Forget what no longer counts; an empty one is cut as the limit says."""
         self.slices = {i: c for i, c in self.slices.items() if (i + 1) * self.w + limit.length_ms > now}
-
-    def cut(self, limit: Limit, now: int) -> None:
-        """Cut it as the limit says."""
-        if self.w != limit.slice_ms:
-            live = sum(self.slices.values())
-            self.slices = {now // limit.slice_ms: live} if live else {}
-        self.w = limit.slice_ms
+        if not self.slices:
+            self.w = limit.slice_ms
 
     def wait(self, limit: Limit, now: int, cost: int) -> int:
         """Milliseconds until `cost` fits; 0: now."""
@@ -42,59 +36,51 @@ class Window:
         return at - now
 
     def charge(self, now: int, cost: int) -> int:
-        """Take it; returns what names the charge."""
+        """Take it; returns what names the charge: when its slice began."""
         i = now // self.w
         self.slices[i] = self.slices.get(i, 0) + cost
-        return i
+        return i * self.w
 
-    def settle(self, limit: Limit, now: int, charge: tuple[int, int, int], delta: int) -> None:
-        """Correct a charge (name, cost, slice length): what is gone, or was cut otherwise, gives nothing back."""
-        i, _, w = charge
-        if w == self.w and i in self.slices:
-            self.slices[i] += delta
+    def settle(self, now: int, began: int, delta: int) -> None:
+        """Correct a charge: what is gone, or was cut otherwise, gives nothing back."""
+        if began % self.w == 0 and began // self.w in self.slices:
+            i = began // self.w
+            self.slices[i] = max(0, self.slices[i] + delta)
         elif delta > 0:
             self.charge(now, delta)
 
 
 @dataclass
 class Twin:
-    """What is used drains at the rate; a fraction of a unit is kept while the rate's `per` stays the same."""
+    """What is used drains at the rate, in exact fractions. (What a change of rate does: test_twin.py.)"""
 
-    used: Fraction = Fraction(0)
-    at: int = 0
-    per: int = 0
     level: Fraction = Fraction(0)
+    at: int = 0
 
     def look(self, limit: Limit, now: int) -> None:
-        """What is used now, from when it was last written."""
+        """What is used now."""
         units, ms = limit.refill
-        used = self.used if self.per == ms else Fraction(math.ceil(self.used))
-        self.level = max(Fraction(0), used - Fraction(units * (now - self.at), ms))
+        self.level = max(Fraction(0), self.level - Fraction(units * (now - self.at), ms))
+        self.at = now
 
-    def write(self, limit: Limit, now: int) -> None:
-        """Something changed at `now`."""
-        self.used, self.at, self.per = self.level, now, limit.refill[1]
-
-    def wait(self, limit: Limit, now: int, cost: int) -> int:
+    def wait(self, limit: Limit, cost: int) -> int:
         """Milliseconds until `cost` fits; 0: now."""
         units, ms = limit.refill
         return max(0, math.ceil((self.level + cost - limit.amount) * Fraction(ms, units)))
 
-    def charge(self, limit: Limit, now: int, cost: int) -> int:
+    def charge(self, cost: int) -> int:
         """Take it; returns what names the charge."""
         self.level += cost
-        self.write(limit, now)
-        return now
+        return self.at
 
-    def settle(self, limit: Limit, now: int, charge: tuple[int, int, int], delta: int) -> None:
-        """Correct a charge (time, cost, 0): what refilled since then is given back already, in whole units."""
-        at, cost, _ = charge
+    def settle(self, limit: Limit, charge: tuple[int, int], delta: int) -> None:
+        """Correct a charge (time, cost): what refilled since then is given back already, in whole units."""
+        at, cost = charge
         units, ms = limit.refill
         if delta > 0:
             self.level += delta
         else:
-            self.level -= max(0, min(-delta, cost - math.ceil(Fraction(units * (now - at), ms))))
-        self.write(limit, now)
+            self.level -= max(0, min(-delta, cost - math.ceil(Fraction(units * (self.at - at), ms))))
 
 
 @dataclass
