@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: run test lint bench soak lock clean
+.PHONY: run test lint bench soak mutants lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/headgate serve $(ARGS)
@@ -26,9 +26,13 @@ bench: $(VENV)/.dev redis
 	$(BIN)/python -m tests.bench.gate
 	$(BIN)/python -m tests.bench.use
 
-soak: $(VENV)/.dev redis
+soak: $(VENV)/.dev redis mutants
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n 2 tests
 	$(BIN)/python -m tests.bench.use --full --windows 3
+
+# Each single change of the gate's Lua must fail a test, or stand in tests/mutation/known.txt with the reason.
+mutants: $(VENV)/.dev redis
+	$(BIN)/python -m tests.mutation
 
 # Hashes for requirements*.in; the files name no index, so that an install works behind any mirror.
 lock: $(VENV)/.dev

@@ -16,7 +16,6 @@ do
 
   function dispatch.begin()
     sources, source_of = {}, {}
-    this.ranks = false
   end
 
   -- Look at the flows that stand in a place, from the first. `held`: how many hold a candidate of the pool; `skips`:

@@ -161,6 +161,9 @@ do
           end
           store.zdrop(key, least)
         end
+      else
+        -- a credit brought it down to V: what was remembered is more than it has had
+        store.zdrop(key, { flow })
       end
     end
   end

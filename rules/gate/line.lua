@@ -189,7 +189,7 @@ do
     end
     hide(flow)
     flow.place, flow.moves = name, flow.moves + 1
-    if flow.moves >= 2 and #flow.bars == 0 and #head.frame.commons > 1 then
+    if flow.moves >= 2 and #head.frame.commons > 1 then
       local names = {}
       for i, limit in ipairs(head.frame.commons) do
         names[i] = "b:" .. limit.id

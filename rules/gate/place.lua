@@ -37,11 +37,7 @@ do
     if not c then
       c = { class = class, set = ranked.open("park:" .. p.name .. "|" .. class), stored = false }
       p.of[class] = c
-      local at = #p.classes + 1
-      while at > 1 and order.less(class, p.classes[at - 1]) do
-        at = at - 1
-      end
-      table.insert(p.classes, at, class)
+      p.classes[#p.classes + 1] = class
     end
     if not c.touched then
       c.touched = true

@@ -7,7 +7,7 @@
 -- `used`, one key a period; `q:<id>` with what waiting calls will ask. What is settled goes to the period charged.
 local quota = {}
 do
-  local floor, ceil, max, text = math.floor, math.ceil, math.max, order.text
+  local floor, ceil, max, min, text = math.floor, math.ceil, math.max, math.min, order.text
   -- Ends of periods that a replica's clock has not told us: look again after a minute.
   local UNKNOWN = 60000
   local LIFE = 86400000
@@ -64,10 +64,11 @@ do
     if other and other.used + need > amount then
       one, finish = other, limit.length
     end
-    local over = one.used + need - amount
-    if over <= 0 then
+    if one.used + need <= amount then
       return this.now
     end
+    -- what was used above the amount does not pass to the next period
+    local over = min(one.used, amount) + need - amount
     local turns = max(0, ceil(over / amount) - 1)
     local wait = finish - this.raw
     if wait <= 0 then

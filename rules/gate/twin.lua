@@ -13,12 +13,15 @@ do
   -- Expiry is garbage collection only: twice the time to drain, and no less than ten minutes.
   local LEAST_LIFE = 600000
 
-  -- The part of the rate that a host without the others may use, never rounded up.
+  -- The part of the rate that a host without the others may use: never rounded up, down by a thousandth at most, and
+  -- p q stays below 2^53 (limiter.md 4.3).
   local function rate(p, q)
     if this.share == 1000 then
       return p, q
     elseif p >= 1000 then
       return floor(p * this.share / 1000), q
+    elseif q <= 1000000 then
+      return p * this.share, q * 1000
     end
     return p, ceil(q * 1000 / this.share)
   end

@@ -51,6 +51,52 @@ def _with_contents(source: str) -> str:
     )
 
 
+STRICT = """
+do
+  local function check(name, key, values, step)
+    if #values == 0 or #values % step ~= 0 then
+      error(name .. " " .. key .. ": " .. #values .. " values")
+    end
+    for i = 1, #values do
+      local value = values[i]
+      if type(value) == "number" and (value % 1 ~= 0 or math.abs(value) > order.FAR) then
+        error(name .. " " .. key .. ": not an integer below 2^53")
+      end
+    end
+  end
+  for name, step in pairs({ numbers = 1, texts = 1, put = 2, drop = 1, zput = 2, zdrop = 1, zscores = 1 }) do
+    local plain = store[name]
+    store[name] = function(key, values)
+      check(name, key, values, step)
+      return plain(key, values)
+    end
+  end
+  local zrange = store.zrange
+  function store.zrange(key, from, to)
+    if from < 0 or to < -1 then
+      error("zrange " .. key .. ": from the end")
+    end
+    return zrange(key, from, to)
+  end
+  local expire = store.expire
+  function store.expire(key, ms)
+    check("expire", key, { ms }, 1)
+    if ms <= 0 then
+      error("expire " .. key .. ": at once")
+    end
+    expire(key, ms)
+  end
+end
+"""
+"""Makes the tables as strict as Redis: no command of nothing, no place from the end, every number an integer."""
+
+
+def strict_tables_script() -> str:
+    """The chunk of the host in this process, with STRICT before its entry."""
+    *parts, entry = [gate.text(name) for name in gate.TABLES_FILES]
+    return "\n".join([*parts, STRICT, entry])
+
+
 class Host(Protocol):
     """Runs ticks at a time of the test's choosing."""
 
@@ -68,8 +114,8 @@ class TablesHost:
     """The host in this process."""
 
     def __init__(self, source: str | None = None) -> None:
-        self._source = _with_contents(source or gate.tables_script())
-        self.engine = Engine(self._source)
+        self.source = _with_contents(source or strict_tables_script())
+        self.engine = Engine(self.source)
 
     def tick(self, key: bytes, now_ms: int, args: Sequence[bytes | int]) -> bytes:
         """One tick."""
@@ -77,7 +123,7 @@ class TablesHost:
 
     def empty(self) -> None:
         """Lose everything."""
-        self.engine = Engine(self._source)
+        self.engine = Engine(self.source)
 
     def contents(self) -> object:
         """Every value and when its key expires."""

@@ -224,6 +224,7 @@ def test_arrivals_behind_a_tick_cut_short_do_not_pass(a: Replica) -> None:
         a.arrive(call(charge(limit)))
     reply = a.tick(gauge(charge(limit), 0), a.arrival(call(charge(limit))))
     assert 101 not in grants(reply)
+    assert reply.held == ((101, 0),)
     assert grants(a.tick())[-1] == 101
 
 
@@ -255,3 +256,73 @@ def test_costs_that_cannot_be_counted_are_refused_before_the_gate() -> None:
     for cost in (-1, 2**53):
         with pytest.raises(ValueError, match="cost"):
             wire.arrival(call(charge(window(5), cost)))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_call_waits_first_where_the_time_is_known(a: Replica, *, turned: bool) -> None:
+    """Short of a window and of a place in flight, in either order: it is looked at again when the window has room."""
+    limits = [charge(window(1)), charge(flying(1))]
+    a.arrive(call(*limits))
+    reply = a.arrive(call(*(reversed(limits) if turned else limits)))
+    assert (len(reply.held), reply.next_ms) == (1, 1100)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_call_short_of_two_windows_waits_for_the_later(a: Replica, clock: Clock, *, turned: bool) -> None:
+    """It is not looked at when only the first has room."""
+    limits = [charge(window(1, ms=500, name="soon")), charge(window(1, ms=3000, name="late"))]
+    a.arrive(call(*limits))
+    reply = a.arrive(call(*(reversed(limits) if turned else limits)))
+    assert (len(reply.held), reply.next_ms) == (1, 3200)
+    (refused,) = a.arrive(call(*(reversed(limits) if turned else limits), user="hasty", wait=0)).refused
+    assert refused.wait_ms is not None
+    assert refused.wait_ms >= 3200
+    clock.now += 3200
+    assert grants(a.tick()) == [2]
+
+
+def test_of_limits_with_room_at_the_same_time_the_first_is_named(a: Replica) -> None:
+    """Two of all, or one of all and one of the key."""
+    for plan in (
+        call(charge(window(1, name="p")), charge(window(1, name="q"))),
+        call(charge(window(1, name="r")), keys=[key("k", charge(window(1, name="s")))]),
+    ):
+        a.arrive(plan)
+        assert a.arrive(plan).held == ((a.count, 1),)
+
+
+def test_a_refusal_of_a_lonely_host_names_the_limit_of_the_key(a: Replica) -> None:
+    """The place among all costs, commons first."""
+    a.share = 400
+    limit = window(10)
+    plan = call(charge(window(100, name="free")), keys=[key("x", charge(limit, 5))])
+    (refused,) = a.arrive(plan).refused
+    assert refused.refuse(plan, 0).limit is limit
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_key_that_the_store_would_serve_counts_more_than_one_that_never_fits(a: Replica, *, turned: bool) -> None:
+    """11 of 10 never; 11 of 20 when the store is back: that is what is said, in either order of the keys."""
+    a.share = 400
+    keys = [key("x", charge(window(10, name="s"), 11)), key("y", charge(window(20, name="l"), 11))]
+    plan = call(keys=keys[::-1] if turned else keys)
+    (refused,) = a.arrive(plan).refused
+    assert refused.code == "store_unavailable"
+    assert refused.refuse(plan, 0).limit is keys[1].charges[0].limit
+
+
+def test_a_refusal_because_all_keys_rest_names_no_limit(a: Replica) -> None:
+    """It is not a limit that binds."""
+    a.tick(block("X", 70_000))
+    (refused,) = a.arrive(call(charge(window(1)), keys=[key("x", group="X")])).refused
+    assert (refused.code, refused.position) == ("no_key", 0)
+
+
+@pytest.mark.parametrize("queue", [0, 5])
+def test_a_refused_call_is_no_reason_to_look_again(a: Replica, queue: int) -> None:
+    """Somebody waits for a landing, which no time tells; a refusal for a window adds none."""
+    seat, limit = charge(flying(1)), charge(window(1))
+    a.arrive(call(seat, limit))
+    assert a.arrive(call(seat)).next_ms is None
+    reply = a.arrive(call(limit, wait=0 if queue else 60_000, queue=queue))
+    assert (len(reply.refused), reply.next_ms) == (1, None)

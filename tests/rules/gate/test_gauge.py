@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .driver import Clock, Replica, ack, call, charge, flying, gauge, grants, refusal
+from .driver import Clock, Replica, ack, call, charge, flying, gauge, grants, key, refusal
 
 
 def test_no_more_than_the_amount_are_in_flight(a: Replica, b: Replica) -> None:
@@ -88,3 +88,65 @@ def test_after_everybody_was_silent_nobody_is_reaped_for_ten_seconds(a: Replica,
     clock.now += 1000
     b.tick()
     assert not grants(b.arrive(call(charge(limit), wait=0)))
+
+
+def test_a_pushed_grant_takes_its_cost_of_each_limit_until_it_is_seen_and_stated(a: Replica, b: Replica) -> None:
+    """2 of 4 of all and 3 of 4 of the key: what is left is 2 and 1, before a sees it and after."""
+    shared, own = flying(4, name="all"), flying(4, name="key")
+    b.arrive(call(charge(shared, 4), keys=[key("k", charge(own, 4))]))
+    a.arrive(call(charge(shared, 2), keys=[key("k", charge(own, 3))]))
+    b.tick(gauge(charge(shared), 0), gauge(charge(own), 0))
+    for seen in (False, True):
+        if seen:
+            assert grants(a.tick(ack(1), gauge(charge(shared), 2), gauge(charge(own), 3))) == []
+        reply = b.tick(*[b.arrival(call(charge(shared), wait=0)) for _ in range(3)])
+        assert len(reply.granted) == 2
+        reply = b.tick(*[b.arrival(call(charge(own), wait=0)) for _ in range(3)])
+        assert len(reply.granted) == 1
+        b.tick(gauge(charge(shared), 0), gauge(charge(own), 0))
+
+
+def test_an_acknowledgement_twice_in_one_tick_counts_once(a: Replica, b: Replica) -> None:
+    """The other grant that a has not seen yet keeps its place."""
+    limit = flying(2)
+    b.tick(*[b.arrival(call(charge(limit))) for _ in range(2)])
+    a.tick(*[a.arrival(call(charge(limit))) for _ in range(2)])
+    b.tick(gauge(charge(limit), 0))
+    a.tick(ack(1), ack(1), gauge(charge(limit), 1))
+    assert not grants(b.arrive(call(charge(limit), wait=0)))
+    a.tick(ack(2), gauge(charge(limit), 1))
+    assert grants(b.arrive(call(charge(limit), wait=0)))
+
+
+def test_a_grant_nobody_saw_is_gone_with_the_replica_that_restarts(a: Replica, b: Replica) -> None:
+    """Its place is free again, and it is told no more."""
+    limit = flying(1)
+    b.arrive(call(charge(limit)))
+    a.arrive(call(charge(limit)))
+    b.tick(gauge(charge(limit), 0))
+    a.restart()
+    assert grants(a.tick()) == []
+    assert grants(b.arrive(call(charge(limit), wait=0)))
+
+
+def test_a_grant_nobody_saw_is_gone_with_the_replica_that_falls_silent(a: Replica, b: Replica, clock: Clock) -> None:
+    """After ten seconds its place is free again."""
+    limit = flying(1)
+    b.arrive(call(charge(limit)))
+    a.arrive(call(charge(limit)))
+    b.tick(gauge(charge(limit), 0))
+    for _ in range(10):
+        assert not grants(b.arrive(call(charge(limit), wait=0)))
+        clock.now += 1000
+    b.tick()
+    assert grants(b.arrive(call(charge(limit), wait=0)))
+
+
+def test_a_landing_on_a_replica_that_forgets_it_serves_who_waits(a: Replica, b: Replica) -> None:
+    """a restarts with nothing in flight: b's waiting call goes in that tick."""
+    limit = flying(1)
+    a.arrive(call(charge(limit)))
+    b.arrive(call(charge(limit)))
+    a.restart()
+    a.tick()
+    assert grants(b.tick()) == [1]

@@ -75,3 +75,15 @@ def test_a_store_keeps_no_more_fields_than_slices(redis_of_gate: RedisServer) ->
     assert isinstance(fields, int)
     assert fields <= 11 + 5
     assert left == []
+
+
+def test_a_retry_stands_though_its_user_has_his_part_of_the_line_but_not_in_a_full_one(a: Replica) -> None:
+    """Nine tenths are his already; the line as a whole has an end for everybody."""
+    limit = charge(flying(1))
+    a.arrive(call(limit, queue=10))
+    for _ in range(12):
+        a.arrive(call(limit, queue=10))
+    assert a.tick().waiting == 9
+    assert a.arrive(call(limit, queue=10), age=500).held
+    (refused,) = a.arrive(call(limit, queue=10), age=500).refused
+    assert refused.code == "queue_full"

@@ -187,3 +187,43 @@ def test_a_pool_nobody_waited_for_is_found_again_when_somebody_does(a: Replica) 
     assert grants(a.arrive(call(keys=keys))) == [5]
     assert grants(a.arrive(call(keys=keys))) == []
     assert grants(a.tick(gauge(busy, 0))) == [6]
+
+
+def test_keys_take_turns_within_a_tick(a: Replica) -> None:
+    """Six calls at once."""
+    keys = [key("x"), key("y"), key("z")]
+    reply = a.tick(*[a.arrival(call(keys=keys)) for _ in range(6)])
+    assert [granted.candidate for granted in reply.granted] == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_key_that_one_tick_sees_late_has_its_past(a: Replica) -> None:
+    """A second call of the tick knows one key more than the first, and that it was granted last."""
+    y, z = key("y", group="g"), key("z", group="g")
+    assert used_keys(a, 2, keys=[y, z]) == [0, 1]
+    reply = a.tick(a.arrival(call(keys=[key("x"), y])), a.arrival(call(keys=[y, z])))
+    assert [granted.candidate for granted in reply.granted] == [0, 0]
+
+
+def test_a_block_holds_for_the_calls_of_its_own_tick(a: Replica) -> None:
+    """And for those that come after."""
+    keys = [key("x", group="X"), key("y", group="Y")]
+    a.tick(block("Z", 10_000))
+    reply = a.tick(block("X", 1000), a.arrival(call(keys=keys)), a.arrival(call(keys=keys)))
+    assert [granted.candidate for granted in reply.granted] == [1, 1]
+
+
+def test_a_call_that_waits_for_a_resting_key_waits_for_no_limit(a: Replica) -> None:
+    """Position 0."""
+    a.tick(block("X", 3000))
+    plan = call(charge(window(5)), keys=[key("x", charge(window(5, name="own")), group="X")])
+    assert a.arrive(plan).held == ((1, 0),)
+
+
+def test_a_key_serves_again_in_the_millisecond_its_rest_ends_though_others_rest_on(a: Replica, clock: Clock) -> None:
+    """Each has its own end."""
+    a.tick(block("X", 500), block("Y", 1000))
+    keys = [key("x", group="X"), key("y", group="Y")]
+    clock.now += 499
+    assert refusal(a.arrive(call(keys=keys, wait=0))) == ("no_key", 1)
+    clock.now += 1
+    assert used_keys(a, 1, keys=keys) == [0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .driver import Replica, call, charge, window
+from .driver import Clock, Replica, call, charge, key, window
 
 
 def test_a_light_user_is_told_his_own_wait_not_the_hog_s(a: Replica) -> None:
@@ -27,3 +27,35 @@ def test_the_wait_told_counts_the_weights_of_the_tiers(a: Replica) -> None:
         a.arrive(call(limit, user="free", tier="free", wait=500_000))
     (refused,) = a.arrive(call(limit, user="free", tier="free", wait=0)).refused
     assert refused.wait_ms == 1100 + 2 * 1000
+
+
+def test_a_rival_of_another_lane_counts_on_a_limit_of_all(a: Replica) -> None:
+    """Behind one who waits with another key, a newcomer is told a turn more."""
+    shared = charge(window(1, ms=1000, slices=10))
+    a.arrive(call(shared, keys=[key("kx")]))
+    for _ in range(3):
+        a.arrive(call(shared, keys=[key("kx")], user="x"))
+    (refused,) = a.arrive(call(shared, keys=[key("ky")], user="y", wait=0)).refused
+    assert refused.wait_ms == 1100 + 1000
+
+
+def test_on_the_limit_of_a_key_only_the_own_lane_counts(a: Replica) -> None:
+    """Who waits with a limit more is no rival there: a newcomer is told the key's next room."""
+    own, other = charge(window(1, ms=1000, slices=10)), charge(window(100, name="other"))
+    keys = [key("k", own)]
+    a.arrive(call(keys=keys))
+    for _ in range(3):
+        a.arrive(call(other, keys=keys, user="x"))
+    (refused,) = a.arrive(call(keys=keys, user="y", wait=0)).refused
+    assert refused.wait_ms == 1100
+
+
+def test_one_who_keeps_his_place_is_told_the_wait_of_his_place(a: Replica, clock: Clock) -> None:
+    """Nobody is ahead of a retry that entered before all who wait; a newcomer has them before him."""
+    limit = charge(window(1, ms=1000, slices=10))
+    clock.now += 1000
+    a.arrive(call(limit))
+    for _ in range(3):
+        a.arrive(call(limit))
+    assert [refused.wait_ms for refused in a.arrive(call(limit, wait=0), age=500).refused] == [1100]
+    assert [refused.wait_ms for refused in a.arrive(call(limit, wait=0)).refused] == [4100]

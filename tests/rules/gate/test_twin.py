@@ -319,3 +319,29 @@ def test_a_settlement_that_brings_a_rate_of_the_past_drains_nothing_by_it(a: Rep
     clock.now += 5000
     assert not grants(a.arrive(call(charge(slow, 6), wait=0)))
     assert grants(a.arrive(call(charge(slow, 5), wait=0)))
+
+
+@pytest.mark.parametrize(
+    ("units", "ms", "share"),
+    [
+        (1000, 1000, 333),
+        (2500, 7, 400),
+        (999, 1000, 333),
+        (7, 3, 400),
+        (1001, 10, 1),
+        (3, 1, 999),
+        (7, 1_000_000, 333),
+        (7, 1_000_001, 333),
+    ],
+)
+def test_the_rate_of_a_share_is_never_above_it_and_a_thousandth_below_at_most(
+    a: Replica, units: int, ms: int, share: int
+) -> None:
+    """Whether the rate counts in many units or few, in long times or short."""
+    a.share = share
+    limit = bucket(10**9, units, ms)
+    assert serve(a, limit, 10**6 * share)
+    wait = refusal(a.arrive(call(charge(limit, 10**5), wait=0)))[1]
+    assert wait is not None
+    true = Fraction(10**5 * ms * 1000, units * share)
+    assert true <= wait <= true * Fraction(1001, 1000) + 1
