@@ -106,6 +106,8 @@ class App:
 
     async def run(self, on_ready: Callable[[App], None]) -> None:
         """Serve until SIGTERM or SIGINT. Raises StoreUnavailable and AddressInUse at start."""
+        # in this thread and first of all: what building leaves free is used again by what comes later
+        load_vocabularies()
         settings, policy = self.settings, self._reloader.policy
         loop = asyncio.get_running_loop()
         store = settings.store or policy.store
@@ -170,7 +172,6 @@ class App:
             degraded=lambda: self.gate.degraded_reason if self.gate.degraded else None,
         )
         try:
-            await asyncio.to_thread(load_vocabularies)
             server, self.proxy_address = await self._listen(loop, settings.listen)
             try:
                 self.admin_address = await admin.start(settings.admin)

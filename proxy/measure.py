@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from concurrent.futures import Executor
 
-from rules.meters import Estimate, estimate
+from rules.meters import Estimate, NotBuilt, estimate
 from rules.plan import Facts, costs_of, digest
 from rules.policy import Endpoint, Service
 
@@ -16,7 +17,8 @@ from .errand import Errand
 from .errors import Problem
 from .metrics import Metrics
 
-# Bodies above this are counted in a thread: 64 KiB of prose is about 6 ms of encoding (provider-facts 2.1).
+# Bodies above this are counted in a thread: 64 KiB of prose is about 6 ms of encoding (provider-facts 2.1). So is the
+# first that needs a vocabulary which is not built yet.
 COUNT_INLINE = 65_536
 # A body that is not metered is kept for a second sending up to this size, and streamed above it.
 REPLAY_BYTES = 65_536
@@ -116,9 +118,11 @@ class Measure:
         )
 
     async def _count(self, body: bytes, service: Service, endpoint: Endpoint) -> Estimate:
+        count = None
         if len(body) <= COUNT_INLINE:
-            count = estimate(endpoint.body, body, margin=service.token_margin)
-        else:
+            with contextlib.suppress(NotBuilt):
+                count = estimate(endpoint.body, body, margin=service.token_margin, build=False)
+        if count is None:
             loop = asyncio.get_running_loop()
             count = await loop.run_in_executor(self._counters, _estimate, body, service, endpoint)
         if not count.readable:

@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import random
 import shutil
 import statistics
 import sys
@@ -55,22 +54,21 @@ RATE, CAPACITY = 200, 50
 """Refill of the bucket that is waited for by time, calls a second, and its capacity."""
 USERS = 100
 MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-5")
-WORDS = (
+TEXT = (
     "the of and to in is that for it as with on be at by this from or have an they which one you were all her she "
     "there would their we him been has when who will no more if out so what up said about than its into them can only "
-    "other time new some could these two may first then do any like my now over such our man me even most made after"
-).split()
+    "other time new some could these two may first then do any like my now over such our man me even most made after "
+)
 
 
 def chat(size: int, seed: int) -> bytes:
-    """A chat completion of about `size` bytes: a system prompt, and turns of ordinary words."""
-    rnd = random.Random(seed)  # noqa: S311 (text, not a secret)
+    """A chat completion of about `size` bytes: a system prompt, and turns of ordinary words, another text each."""
     turns = [{"role": "system", "content": "You are a friendly clerk who answers in one short sentence."}]
-    left = size - 200
+    at, left = seed % len(TEXT), size - 200
     while left > 0:
-        words = " ".join(rnd.choices(WORDS, k=max(4, min(80, left // 5))))
-        turns.append({"role": "user" if len(turns) % 2 else "assistant", "content": words})
-        left -= len(words) + 32
+        text = (TEXT[at:] + TEXT[:at])[: max(16, left)]
+        turns.append({"role": "user" if len(turns) % 2 else "assistant", "content": f"{seed} {text}"})
+        left -= len(text) + 40
     return json.dumps({"model": MODELS[seed % len(MODELS)], "max_tokens": 256, "messages": turns}).encode()
 
 
@@ -104,7 +102,9 @@ class Bench:
         crowd = await self._hold("openai", self.calls)
         after = self._resident()
         each = (after - before) * 1024 / self.calls
-        _say(f"  resident with {self.calls:,} held: {after:.0f} MiB ({each:.1f} KiB a call, of it {self.body} B of body)")
+        _say(
+            f"  resident with {self.calls:,} held: {after:.0f} MiB ({each:.1f} KiB a call, of it {self.body} B of body)"
+        )
         if self.redis is not None:
             await self._commands()
         await self._release(crowd)
@@ -125,8 +125,9 @@ class Bench:
         """So many calls wait; one more is with the upstream, which keeps it."""
         self.upstream.hold(True)
         crowd = Crowd(self.host, self.port)
+        requests = [request(service, seed, self.body) for seed in range(count + 1)]
         started = time.perf_counter()
-        await crowd.send([request(service, seed, self.body) for seed in range(count + 1)])
+        await crowd.send(requests)
         await in_turns(lambda: self._waiting(service) >= count)
         _say(f"  {count:,} calls took their place in {time.perf_counter() - started:.1f} s")
         return crowd
