@@ -43,7 +43,6 @@ class Waiting:
     """When it came to the gate; `enqueued_ms` may be earlier, for a call that keeps its place."""
     verdict: Verdict | None = None
     future: asyncio.Future[Verdict] | None = None
-    timer: asyncio.TimerHandle | None = None
     sent: bool = False
     gone: bool = False
     """Nobody waits for the verdict any more: a grant is refunded."""
@@ -59,9 +58,6 @@ class Waiting:
     def resolve(self, verdict: Verdict) -> None:
         """Hand the verdict to whoever waits."""
         self.verdict = verdict
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
         if self.future is not None and not self.future.done():
             self.future.set_result(verdict)
 
@@ -131,9 +127,6 @@ class Line:
 
     def leave(self, waiting: Waiting) -> None:
         """A call no longer waits: its caller is gone, or its time is up."""
-        if waiting.timer is not None:
-            waiting.timer.cancel()
-            waiting.timer = None
         waiting.gone = True
         if self._arrivals.pop(waiting.n, None) is not None and not waiting.sent:
             self.waiting.pop(waiting.n, None)

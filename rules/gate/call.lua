@@ -2,8 +2,8 @@
 -- numbers. Law: nothing here reads the store; a frame's text says everything about it, so it may be remembered, and its
 -- name is a hash of the rest, so it may stand for it.
 --
--- Frame: `pool candidates commons class weight name` (weight in thousandths), then each common limit, then for each candidate `key
--- group scopes.. limits..` (counts first). A limit is `id kind N w L`, a window `id w N w L idle busy`, a quota
+-- Frame: `pool candidates commons class weight name` (weight in thousandths), then each common limit, then for each
+-- candidate `key group scopes.. limits..` (counts first). A limit is `id kind N w L`, a window `id w N w L idle busy`, a quota
 -- `id q N end next J`. Costs stand in the same order: commons, then candidate by candidate.
 local call = {}
 do
@@ -133,7 +133,9 @@ do
   -- Flow, name of the frame, enqueue time, deadline, priority, share and costs.
   function call.record(head)
     local text = order.text
-    local words = { head.flow, head.frame.name, text(head.enqueued), text(head.deadline), text(head.priority), text(head.share) }
+    local words = {
+      head.flow, head.frame.name, text(head.enqueued), text(head.deadline), text(head.priority), text(head.share),
+    }
     for i = 1, #head.costs do
       words[#words + 1] = text(head.costs[i])
     end
