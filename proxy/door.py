@@ -200,6 +200,10 @@ class Door(web.RequestHandler):
         if not self._between_requests():
             self._blank = self._head_bytes = 0
             self._stop_head_timer()
+            if self._keepalive_handle is not None:
+                # aiohttp sets another behind the answer; meanwhile it would only take memory
+                self._keepalive_handle.cancel()
+                self._keepalive_handle = None
         elif self._head_bytes > HEAD_BYTES:
             self._refuse_head(Problem("head_too_large", "the request head is too large", close=True))
         else:

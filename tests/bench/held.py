@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -111,6 +112,8 @@ class Bench:
         await self._by_time()
         await self._leave()
         _say(f"  resident at the end: {self._resident():.0f} MiB")
+        if lost := self.running.log.count("limits are shared out"):
+            _say(f"  the store did not answer in time, and was left, {lost} times: this machine is too busy to measure")
 
     async def _warm(self) -> None:
         """What is loaded at the first call of a kind is loaded."""
@@ -179,7 +182,7 @@ class Bench:
     async def _leave(self) -> None:
         """All clients go at once."""
         crowd = await self._hold("openai", self.calls)
-        started = time.perf_counter()
+        started, burnt = time.perf_counter(), self._cpu()
         crowd.leave()
         await in_turns(lambda: self._waiting("openai") == 0)
         told = time.perf_counter() - started
@@ -187,7 +190,7 @@ class Bench:
         if self.redis is not None:
             await in_turns(lambda: self._reserved() == 0)
             said += f", nothing waits or is in flight in the store after {time.perf_counter() - started:.2f} s"
-        _say(said)
+        _say(f"{said}; {self._cpu() - burnt:.2f} s of a core")
         self.upstream.hold(False)
         one = Crowd(self.host, self.port)
         started = time.perf_counter()
@@ -212,6 +215,11 @@ class Bench:
         assert self.redis is not None
         listed = self.redis.command("EVAL", "return table.concat(redis.call('KEYS', 'rl:{openai}:g:*'), ' ')", "0")
         return listed.split()
+
+    def _cpu(self) -> float:
+        """Seconds of a core that the process has used."""
+        fields = Path(f"/proc/{self.running.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _resident(self) -> float:
         """MiB that the process holds in memory."""
