@@ -16,9 +16,10 @@ refusal       what the gate's refusals say;  redaction: a key that an upstream e
 streak        refusals in a row, and for how many models
 gate          acquire, settle, refund, rest: the gate as the others see it
 ticker        when a tick is sent, and to which host: group commit, timers, heartbeat, failover
+deadlines     when waiting calls have waited long enough
 session       what the gate's host knows of a line, and what it has yet to be told
 line          one service's calls in this process: who waits, what is in flight, what the next tick must say
-redis_host    runs the gate's script on Redis; the only importer of redis
+redis_host    runs the gate's script on Redis; the only importer of redis;  store.py: when it is away
 upstream      sends a call once, hands back the answer as it comes;  faults: what can go wrong on the way
 pool          connections that are kept;  dialer: makes them;  wire: one of them;  framing: heads on it
 addresses     which addresses may be dialled, checked on the address that is dialled

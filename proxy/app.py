@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from certs.authority import Authority as CertificateAuthority
 from certs.contexts import client_context
@@ -43,11 +44,13 @@ from .listener import Listener, require_c_parser
 from .log import CallLog, Record
 from .measure import Measure
 from .metrics import Metrics, Room
-from .redis_host import RedisHost
 from .reload import Reloader
 from .settings import Address, Settings, is_loopback
 from .tasks import spawn
 from .tunnel import Tunnels
+
+if TYPE_CHECKING:
+    from .redis_host import RedisHost
 
 _log = logging.getLogger("headgate.app")
 
@@ -113,7 +116,7 @@ class App:
         store = settings.store or policy.store
         self.gate = Gate(
             now_ms=self.now_ms,
-            store=RedisHost(store, try_timeout=settings.timeouts.store_try) if store != "memory" else None,
+            store=_shared(store, settings.timeouts.store_try) if store != "memory" else None,
             fallback=settings.fallback,
         )
         await self.gate.start()
@@ -328,6 +331,13 @@ class App:
         for task in pending:
             task.cancel()
         return waits[0] in done
+
+
+def _shared(url: str, try_timeout: float) -> RedisHost:
+    """Redis's library takes 8 MiB, so it is loaded where there is a Redis."""
+    from .redis_host import RedisHost
+
+    return RedisHost(url, try_timeout=try_timeout)
 
 
 def _cannot_listen(address: Address, flag: str, error: Exception) -> str:

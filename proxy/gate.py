@@ -14,6 +14,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from rules.gate import wire
 from rules.gate.explain import explained
@@ -22,9 +23,12 @@ from rules.verdict import Block, Explained, Grant, Plan, Refuse
 
 from .deadlines import Deadlines
 from .line import Line, Waiting
-from .redis_host import RedisHost, StoreUnavailable
 from .session import Session
+from .store import StoreUnavailable
 from .ticker import CallLater, Ticker
+
+if TYPE_CHECKING:
+    from .redis_host import RedisHost
 
 _log = logging.getLogger("headgate.gate")
 
