@@ -18,7 +18,7 @@ _AT_ONCE = 200
 """Connections opened together: below any listener's backlog."""
 _ADDRESSES = 4
 """Loopback addresses the clients come from: one may have 10,000 connections by default (proxy/settings.py)."""
-_PATIENCE = 60.0
+_PATIENCE = 180.0
 """Seconds until what should have come counts as lost."""
 
 
