@@ -240,6 +240,9 @@ class Gate:
         self._count += 1
         arrival = wire.arrival(wish, keeps_place=True, wall_ms=self._wall_ms())
         line.replan(waiting, wish, arrival, self._count)
+        if waiting.n == self._count and waiting.deadline_ms > waiting.since_ms:
+            # its deadline is the old one, but was noted under the old number
+            self._deadlines_of(line).add(waiting)
 
     def settle(self, grant: Grant, actual: Mapping[str, float]) -> None:
         """The call is over: `actual` maps meters to true amounts in natural units; absent ones keep the estimate."""

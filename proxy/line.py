@@ -149,7 +149,7 @@ class Line:
         # it was let into the line when that was longer
         arrival.most_waiting = max(arrival.most_waiting, old.most_waiting)
         if waiting.sent:
-            self.waiting[waiting.n] = dataclasses.replace(waiting, future=None, timer=None, anew=None, gone=True)
+            self.waiting[waiting.n] = dataclasses.replace(waiting, future=None, anew=None, gone=True)
             waiting.replaces, waiting.n, waiting.sent = waiting.n, n, False
             self.enter(waiting)
         waiting.plan, waiting.arrival, waiting.binds = plan, arrival, 0
