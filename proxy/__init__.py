@@ -5,6 +5,7 @@ settings      flags and environment -> one frozen Settings; the only reader of t
 app           builds every object once, wires, starts, drains on SIGTERM
 listener      the front door: reverse, forward and decrypted calls become a Call; strict about the head
 door          one client connection: bounds on its head, bodies that break, an end that lets the answer arrive
+message       what is kept of a parsed request head
 call          a call as the corridor sees it: head, body still on the wire, answer;  head: judges a request head
 tunnel        CONNECT: intercept with our CA, relay blindly, or deny; never decides which
 clients       who is calling: token -> client, user, tier

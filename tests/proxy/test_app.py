@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -208,17 +206,3 @@ def test_no_core_file_can_be_written(tmp_path: Path, upstream: StandIn) -> None:
     with serving(tmp_path, config(upstream), more=KEY) as headgate:
         limits = Path(f"/proc/{headgate.process.pid}/limits").read_text()
     assert re.search(r"^Max core file size\s+0\s+0\s", limits, re.MULTILINE)
-
-
-EMBEDDED = """
-import sys
-from proxy import app, gate
-from proxy.cli import serve
-print("redis" in sys.modules)
-"""
-
-
-def test_redis_is_loaded_where_there_is_one() -> None:
-    """The embedded gate does without the library, which takes 8 MiB."""
-    done = subprocess.run([sys.executable, "-c", EMBEDDED], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
