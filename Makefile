@@ -25,6 +25,9 @@ bench: $(VENV)/.dev redis
 	$(BIN)/python -m tests.bench.main_path
 	$(BIN)/python -m tests.bench.gate
 	$(BIN)/python -m tests.bench.use
+	$(BIN)/python -m tests.bench.steady
+	$(BIN)/python -m tests.bench.script
+	$(BIN)/python -m tests.bench.held
 
 soak: $(VENV)/.dev redis mutants
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n 2 tests

@@ -5,6 +5,7 @@ settings      flags and environment -> one frozen Settings; the only reader of t
 app           builds every object once, wires, starts, drains on SIGTERM
 listener      the front door: reverse, forward and decrypted calls become a Call; strict about the head
 door          one client connection: bounds on its head, bodies that break, an end that lets the answer arrive
+message       what is kept of a parsed request head
 call          a call as the corridor sees it: head, body still on the wire, answer;  head: judges a request head
 tunnel        CONNECT: intercept with our CA, relay blindly, or deny; never decides which
 clients       who is calling: token -> client, user, tier
@@ -17,10 +18,11 @@ refusal       what the gate's refusals say;  redaction: a key that an upstream e
 streak        refusals in a row, and for how many models
 gate          acquire, settle, refund, rest: the gate as the others see it
 ticker        when a tick is sent, and to which host: group commit, timers, heartbeat, failover
+deadlines     when waiting calls have waited long enough
 session       what the gate's host knows of a line, and what it has yet to be told
 sight         what the store last said of each bucket: where the fallback begins
 line          one service's calls in this process: who waits, what is in flight, what the next tick must say
-redis_host    runs the gate's script on Redis; the only importer of redis
+redis_host    runs the gate's script on Redis; the only importer of redis;  store.py: when it is away
 upstream      sends a call once, hands back the answer as it comes;  faults: what can go wrong on the way
 pool          connections that are kept;  dialer: makes them;  wire: one of them;  framing: heads on it
 addresses     which addresses may be dialled, checked on the address that is dialled

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from certs.authority import Authority as CertificateAuthority
 from certs.contexts import client_context
@@ -40,11 +41,13 @@ from .listener import Listener, require_c_parser
 from .log import CallLog, Record
 from .measure import Measure
 from .metrics import Metrics, Room
-from .redis_host import RedisHost
 from .reload import Reloader
 from .settings import Address, Settings, is_loopback
 from .tasks import spawn
 from .tunnel import Tunnels
+
+if TYPE_CHECKING:
+    from .redis_host import RedisHost
 
 _log = logging.getLogger("headgate.app")
 
@@ -103,12 +106,14 @@ class App:
 
     async def run(self, on_ready: Callable[[App], None]) -> None:
         """Serve until SIGTERM or SIGINT. Raises StoreUnavailable and AddressInUse at start."""
+        # in this thread and first of all: what building leaves free is used again by what comes later
+        load_vocabularies()
         settings, policy = self.settings, self._reloader.policy
         loop = asyncio.get_running_loop()
         store = settings.store or policy.store
         self.gate = Gate(
             now_ms=self.now_ms,
-            store=RedisHost(store, try_timeout=settings.timeouts.store_try) if store != "memory" else None,
+            store=_shared(store, settings.timeouts.store_try) if store != "memory" else None,
             fallback=settings.fallback,
         )
         await self.gate.start()
@@ -167,7 +172,6 @@ class App:
             degraded=lambda: self.gate.degraded_reason if self.gate.degraded else None,
         )
         try:
-            await asyncio.to_thread(load_vocabularies)
             server, self.proxy_address = await self._listen(loop, settings.listen)
             try:
                 self.admin_address = await admin.start(settings.admin)
@@ -319,6 +323,13 @@ class App:
         for task in pending:
             task.cancel()
         return waits[0] in done
+
+
+def _shared(url: str, try_timeout: float) -> RedisHost:
+    """Redis's library takes 8 MiB, so it is loaded where there is a Redis."""
+    from .redis_host import RedisHost
+
+    return RedisHost(url, try_timeout=try_timeout)
 
 
 def _cannot_listen(address: Address, flag: str, error: Exception) -> str:

@@ -39,6 +39,10 @@ class ClientGone(Exception):
     """The client closed its connection, or stopped reading: nobody is left to answer."""
 
 
+_READ: tuple[bytes, ...] = ()
+"""What stands where a payload kept its bytes, once there will be no more: whoever adds to it fails."""
+
+
 class ClientBody:
     """The request body, read once."""
 
@@ -91,6 +95,8 @@ class ClientBody:
                 piece = payload.read_nowait(-1) if payload.total_bytes else b""
                 if not piece:
                     if payload.is_eof():
+                        # an empty deque takes 624 bytes, and the call may be held for minutes
+                        payload._buffer = _READ  # type: ignore[assignment]
                         return
                     asked = now()
                     async with asyncio.timeout(bounds.body_idle_s):

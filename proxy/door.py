@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import HttpRequestParser, RawRequestMessage
+from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, _ErrInfo
@@ -22,6 +22,7 @@ from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, _ErrInfo
 from .call import Answer
 from .errors import REASON, Problem, place_of
 from .head import HEAD_BYTES, Authority
+from .message import Message
 
 if TYPE_CHECKING:
     from .listener import Listener
@@ -44,7 +45,7 @@ class Incoming:
 
     def __init__(
         self,
-        message: RawRequestMessage,
+        message: Message,
         payload: StreamReader,
         protocol: Door,
         writer: AbstractStreamWriter,
@@ -65,11 +66,23 @@ class Incoming:
             self.payload.set_exception(exc)
 
 
+class _Queue(list[Any]):
+    """Parsed requests that wait their turn: at most MAX_MSG_QUEUE_SIZE, and mostly none. An empty deque takes 624
+    bytes, for as long as the connection lives."""
+
+    __slots__ = ()
+
+    def popleft(self) -> Any:
+        """The first."""
+        return self.pop(0)
+
+
 class Door(web.RequestHandler):
     """One client connection."""
 
     def __init__(self, server: Listener, *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
         super().__init__(server, loop=loop, **kwargs)
+        self._messages = _Queue()  # type: ignore[assignment]
         self.listener = server
         self.client = ""
         """Address of the other end; the connections of one are bounded."""
@@ -84,6 +97,8 @@ class Door(web.RequestHandler):
         """Body of the request that was parsed last."""
         self._coded = False
         """It is chunked, and its end has not come."""
+        self._missing = -1
+        """Bytes of that request still to come; negative where that is not known."""
         self._ending = b""
         self._last_call = False
         self._parting: asyncio.Transport | None = None
@@ -158,7 +173,12 @@ class Door(web.RequestHandler):
             return
         if self._last_call:
             return
+        if self._parser is None:
+            if not data:
+                return  # a reader of the body asks for more of it, and it is all there
+            self._parser = self._new_parser()
         between = bool(data) and not self._upgraded and self._between_requests()
+        begins = between and self._head_bytes == 0 and self._blank == 0
         if between:
             blank = 0
             if self._head_bytes == 0:
@@ -169,18 +189,53 @@ class Door(web.RequestHandler):
                     return
             self._head_bytes += len(data) - blank
         known = len(self._messages)
+        whole = self._body is None or self._body.is_eof()
         super().data_received(data)
         if self._coded or len(self._messages) > known:
+            self._slim(known)
             self._watch_bodies(known, data)
+        self._count(known, data, begins=begins and self._blank == 0, whole=whole)
         if not between:
             return
         if not self._between_requests():
             self._blank = self._head_bytes = 0
             self._stop_head_timer()
+            if self._keepalive_handle is not None:
+                # aiohttp sets another behind the answer; meanwhile it would only take memory
+                self._keepalive_handle.cancel()
+                self._keepalive_handle = None
         elif self._head_bytes > HEAD_BYTES:
             self._refuse_head(Problem("head_too_large", "the request head is too large", close=True))
         else:
             self._start_head_timer()
+
+    def _slim(self, known: int) -> None:
+        """Of the messages parsed just now, keep what is used."""
+        messages = self._messages
+        for index in range(known, len(messages)):
+            message, payload = messages[index]
+            if not isinstance(message, _ErrInfo):
+                messages[index] = (Message(message), payload)  # type: ignore[assignment]
+
+    def _count(self, known: int, data: bytes, *, begins: bool, whole: bool) -> None:
+        """Drop the parser where the bytes so far end with the one request they began with: it keeps every field of a
+        request until the next one begins, and a call may be held for minutes. The next bytes bring another.
+
+        `begins`: `data` starts with a request line; `whole`: the body before was complete when `data` came. In doubt
+        the parser stays, since it may have read a part of the next head.
+        """
+        new = len(self._messages) - known
+        if new == 0 and not whole and self._missing > 0:
+            self._missing -= len(data)
+        elif new == 1 and begins and isinstance(message := cast(object, self._messages[known][0]), Message):
+            framed = not message.chunked and not message.upgrade and (end := data.find(b"\r\n\r\n")) >= 0
+            self._missing = end + 4 + message.length - len(data) if framed else -1
+        elif data:
+            self._missing = -1
+        if self._missing == 0:
+            self._missing = -1
+            if self._body is not None and self._body.is_eof() and not self._upgraded:
+                self._parser = None
 
     def _watch_bodies(self, known: int, data: bytes) -> None:
         """What aiohttp's parser leaves open about bodies, after it was fed `data`; messages from `known` on are new.

@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from rules.gate import wire
 from rules.gate.explain import explained
 from rules.gate.standing import Standing
 from rules.verdict import Block, Explained, Grant, Plan, Refuse
 
+from .deadlines import Deadlines
 from .line import Line, Waiting
-from .redis_host import RedisHost, StoreUnavailable
 from .session import Session
+from .store import StoreUnavailable
 from .ticker import CallLater, Ticker
+
+if TYPE_CHECKING:
+    from .redis_host import RedisHost
 
 _log = logging.getLogger("headgate.gate")
 
@@ -66,6 +72,7 @@ class Gate:
             now_ms=now_ms, wall_ms=wall_ms, store=store, call_later=call_later, replica=self.replica, give=self._give
         )
         self._open: dict[str, tuple[Line, Session, Standing]] = {}
+        self._deadlines: dict[str, Deadlines] = {}
         self._count = 0
         self._draining = False
         self.granted = 0
@@ -111,6 +118,8 @@ class Gate:
                         await line.until_idle()
         except TimeoutError:
             _log.warning("the store did not take the last settlements in time")
+        for deadlines in self._deadlines.values():
+            deadlines.stop()
         await self._ticker.stop()
 
     # calls
@@ -155,8 +164,7 @@ class Gate:
         loop = asyncio.get_running_loop()
         waiting.future = loop.create_future()
         if waiting.plan.max_wait_ms > 0:
-            delay = max(0.0, waiting.deadline_ms - self._now_ms()) / 1000
-            waiting.timer = self._ticker.call_later(delay, self._expire, line, waiting)
+            self._deadlines_of(line).add(waiting)
         try:
             await waiting.future
         except asyncio.CancelledError:
@@ -167,10 +175,18 @@ class Gate:
                 self._ticker.flush_soon(line)
             raise
 
+    def _deadlines_of(self, line: Line) -> Deadlines:
+        found = self._deadlines.get(line.service)
+        if found is None:
+            found = self._deadlines[line.service] = Deadlines(
+                line.waiting,
+                now_ms=self._now_ms,
+                call_later=self._ticker.call_later,
+                expire=functools.partial(self._expire, line),
+            )
+        return found
+
     def _expire(self, line: Line, waiting: Waiting) -> None:
-        waiting.timer = None
-        if waiting.verdict is not None or waiting.gone:
-            return
         line.leave(waiting)
         limit = wire.limit_at(waiting.plan, waiting.binds)
         waiting.resolve(Refuse(code="hold_expired", limit=limit, waited_ms=self._waited(waiting)))
@@ -224,6 +240,9 @@ class Gate:
         self._count += 1
         arrival = wire.arrival(wish, keeps_place=True, wall_ms=self._wall_ms())
         line.replan(waiting, wish, arrival, self._count)
+        if waiting.n == self._count and waiting.deadline_ms > waiting.since_ms:
+            # its deadline is the old one, but was noted under the old number
+            self._deadlines_of(line).add(waiting)
 
     def settle(self, grant: Grant, actual: Mapping[str, float]) -> None:
         """The call is over: `actual` maps meters to true amounts in natural units; absent ones keep the estimate."""

@@ -43,7 +43,6 @@ class Waiting:
     """When it came to the gate; `enqueued_ms` may be earlier, for a call that keeps its place."""
     verdict: Verdict | None = None
     future: asyncio.Future[Verdict] | None = None
-    timer: asyncio.TimerHandle | None = None
     sent: bool = False
     gone: bool = False
     """Nobody waits for the verdict any more: a grant is refunded."""
@@ -59,9 +58,6 @@ class Waiting:
     def resolve(self, verdict: Verdict) -> None:
         """Hand the verdict to whoever waits."""
         self.verdict = verdict
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
         if self.future is not None and not self.future.done():
             self.future.set_result(verdict)
 
@@ -122,9 +118,6 @@ class Line:
 
     def leave(self, waiting: Waiting) -> None:
         """A call no longer waits: its caller is gone, or its time is up."""
-        if waiting.timer is not None:
-            waiting.timer.cancel()
-            waiting.timer = None
         waiting.gone = True
         if self._arrivals.pop(waiting.n, None) is not None and not waiting.sent:
             self.waiting.pop(waiting.n, None)
@@ -147,7 +140,7 @@ class Line:
         # it was let into the line when that was longer
         arrival.most_waiting = max(arrival.most_waiting, old.most_waiting)
         if waiting.sent:
-            self.waiting[waiting.n] = dataclasses.replace(waiting, future=None, timer=None, anew=None, gone=True)
+            self.waiting[waiting.n] = dataclasses.replace(waiting, future=None, anew=None, gone=True)
             waiting.replaces, waiting.n, waiting.sent = waiting.n, n, False
             self.enter(waiting)
         waiting.plan, waiting.arrival, waiting.binds = plan, arrival, 0

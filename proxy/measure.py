@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from concurrent.futures import Executor
 
 from rules.match import Matcher
-from rules.meters import Estimate, estimate
+from rules.meters import Estimate, NotBuilt, estimate
 from rules.plan import Facts, costs_of, digest
 from rules.policy import Endpoint, Service
 
@@ -19,7 +20,8 @@ from .errors import Problem
 from .head import Head
 from .metrics import Metrics
 
-# Bodies above this are counted in a thread: 64 KiB of prose is about 6 ms of encoding (provider-facts 2.1).
+# Bodies above this are counted in a thread: 64 KiB of prose is about 6 ms of encoding (provider-facts 2.1). So is the
+# first that needs a vocabulary which is not built yet.
 COUNT_INLINE = 65_536
 # A body that is not metered is kept for a second sending up to this size, and streamed above it.
 REPLAY_BYTES = 65_536
@@ -101,9 +103,11 @@ class Measure:
         )
 
     async def _count(self, body: bytes, service: Service, endpoint: Endpoint) -> Estimate:
+        count = None
         if len(body) <= COUNT_INLINE:
-            count = count_of(body, service, endpoint)
-        else:
+            with contextlib.suppress(NotBuilt):
+                count = count_of(body, service, endpoint, build=False)
+        if count is None:
             loop = asyncio.get_running_loop()
             count = await loop.run_in_executor(self._counters, count_of, body, service, endpoint)
         if not count.readable:
@@ -118,9 +122,9 @@ def is_metered(service: Service, endpoint: Endpoint) -> bool:
     return endpoint.body != "none" and service.mode != "off"
 
 
-def count_of(body: bytes, service: Service, endpoint: Endpoint) -> Estimate:
-    """What a metered body says about its cost."""
-    return estimate(endpoint.body, body, margin=service.token_margin)
+def count_of(body: bytes, service: Service, endpoint: Endpoint, *, build: bool = True) -> Estimate:
+    """What a metered body says about its cost. `build` False: raises NotBuilt rather than build a vocabulary here."""
+    return estimate(endpoint.body, body, margin=service.token_margin, build=build)
 
 
 def facts_of(

@@ -24,6 +24,8 @@ from redis.backoff import NoBackoff
 
 from rules.gate import redis_script
 
+from .store import StoreUnavailable
+
 TRY_TIMEOUT = 0.075
 """Seconds for one try of a tick; two of them are the 150 ms of limiter.md 5."""
 
@@ -32,14 +34,6 @@ CONNECT_TIMEOUT = 2.0
 
 LEAST_VERSION = 7
 """`#!lua` and its refusal on memory exhaustion came with Redis 7 (threats 4.4)."""
-
-
-class StoreUnavailable(Exception):
-    """The store cannot be used: a plain sentence that names it. `slow`: it did not answer in time, and may yet."""
-
-    def __init__(self, text: str, *, slow: bool = False) -> None:
-        super().__init__(text)
-        self.slow = slow
 
 
 def _cause(error: BaseException) -> str:

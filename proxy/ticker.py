@@ -12,16 +12,19 @@ import logging
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rules.gate import wire
 from rules.gate.engine import Engine
 from rules.gate.explain import question
 
 from .line import Batch, Line, Waiting
-from .redis_host import RedisHost, StoreUnavailable
 from .session import Session
+from .store import StoreUnavailable
 from .tasks import spawn
+
+if TYPE_CHECKING:
+    from .redis_host import RedisHost
 
 _log = logging.getLogger("headgate.gate")
 

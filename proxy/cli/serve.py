@@ -81,8 +81,8 @@ def _serve(told: Settings, ready_file: Path | None) -> int:
 
     from .. import log
     from ..app import AddressInUse, App, OpenToNetwork
-    from ..redis_host import StoreUnavailable
     from ..reload import Reloader
+    from ..store import StoreUnavailable
 
     if ready_file is not None:
         # what an earlier process said there is not true of this one

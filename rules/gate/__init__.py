@@ -12,6 +12,7 @@ quota         N per calendar day or month
 agreed        which N holds while configurations differ
 bucket        the buckets a tick touches: read once, written once
 call          a waiting call as it travels
+frames        what the records of many waiting calls share
 ranked        sorted sets as they stand within a tick
 fair          whose turn it is: start tags and virtual times
 place         where flows stand, and when to look there
@@ -43,6 +44,7 @@ _ALGORITHM = (
     "agreed",
     "bucket",
     "call",
+    "frames",
     "ranked",
     "fair",
     "place",

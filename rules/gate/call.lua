@@ -1,8 +1,9 @@
 -- A waiting call as it travels: a frame (which limits, which candidate keys) shared by many calls, and the call's own
--- numbers. Law: nothing here reads the store; a frame's text says everything about it, so it may be remembered.
+-- numbers. Law: nothing here reads the store; a frame's text says everything about it, so it may be remembered, and its
+-- name is a hash of the rest, so it may stand for it.
 --
--- Frame: `pool candidates commons class weight` (thousandths), then each common limit, then for each candidate `key
--- group scopes.. limits..` (counts first). A limit is `id kind N w L`, a window `id w N w L idle busy`, a quota
+-- Frame: `pool candidates commons class weight name` (weight in thousandths), then each common limit, then for each
+-- candidate `key group scopes.. limits..` (counts first). A limit is `id kind N w L`, a window `id w N w L idle busy`, a quota
 -- `id q N end next J`. Costs stand in the same order: commons, then candidate by candidate.
 local call = {}
 do
@@ -69,10 +70,10 @@ do
       t[#t + 1] = word
     end
     local frame = {
-      text = text, pool = t[1], class = t[4], weight = tonumber(t[5]), candidates = {}, commons = {},
+      text = text, name = t[6], pool = t[1], class = t[4], weight = tonumber(t[5]), candidates = {}, commons = {},
       named = {},
     }
-    local at = limits(t, 6, tonumber(t[3]), frame.commons)
+    local at = limits(t, 7, tonumber(t[3]), frame.commons)
     local costs = #frame.commons
     for i = 1, tonumber(t[2]) do
       local candidate = { key = t[at], group = t[at + 1], scopes = {}, limits = {}, from = costs, index = i }
@@ -129,25 +130,30 @@ do
     return replica .. "-" .. string.format("%012.0f", n)
   end
 
-  -- Flow, enqueue time, deadline, priority, share and costs, then the frame.
+  -- Flow, name of the frame, enqueue time, deadline, priority, share and costs.
   function call.record(head)
     local text = order.text
-    local words = { head.flow, text(head.enqueued), text(head.deadline), text(head.priority), text(head.share) }
+    local words = {
+      head.flow, head.frame.name, text(head.enqueued), text(head.deadline), text(head.priority), text(head.share),
+    }
     for i = 1, #head.costs do
       words[#words + 1] = text(head.costs[i])
     end
-    return table.concat(words, " ") .. "\n" .. head.frame.text
+    return table.concat(words, " ")
   end
 
-  function call.recall(attempt, record)
-    local cut = string.find(record, "\n", 1, true)
-    local flow, rest = string.match(string.sub(record, 1, cut - 1), "^(%S+) (.*)$")
+  -- `frame_of` finds a frame by its name. nil where it is not known.
+  function call.recall(attempt, record, frame_of)
+    local flow, name, rest = string.match(record, "^(%S+) (%S+) (.*)$")
+    local frame = frame_of(name)
+    if not frame then
+      return nil
+    end
     local numbers = {}
     for word in string.gmatch(rest, "%S+") do
       numbers[#numbers + 1] = tonumber(word)
     end
     local owner, n = call.owner(attempt)
-    local frame = call.frame(string.sub(record, cut + 1))
     return {
       attempt = attempt, owner = owner, n = n, flow = flow, enqueued = numbers[1], deadline = numbers[2],
       priority = numbers[3], share = numbers[4], costs = { unpack(numbers, 5) }, frame = frame, class = frame.class,

@@ -272,7 +272,7 @@ do
     if not record then
       return nil
     end
-    head = call.recall(attempt, record)
+    head = call.recall(attempt, record, frames.named)
     heads[attempt] = head
     return head
   end
@@ -333,6 +333,7 @@ do
     local new
     new, owners = per_replica(registered, function(records, numbers, head, field)
       if not head.gone then
+        frames.keep(head)
         records[#records + 1], records[#records + 2] = field, call.record(head)
         numbers[#numbers + 1], numbers[#numbers + 2] = field, head.n
       end

@@ -285,6 +285,7 @@ do
     fair.begin()
     place.begin()
     rivals.begin()
+    frames.begin()
     line.begin()
     dispatch.begin()
     answer.begin()

@@ -41,6 +41,8 @@ _PLAIN = re.compile(r"[!-z|]{1,120}")
 _MOST_REMEMBERED = 8192
 _LONGEST_REMEMBERED = 256
 """Characters: a user's or a model's name at its longest (head.py, meters/estimate.py)."""
+_NAME_AT = 5
+"""Place of a frame's name among its words (call.lua)."""
 
 _words: dict[str, str] = {}
 _limits: dict[int, tuple[Limit, str]] = {}
@@ -173,6 +175,8 @@ def _frame(plan: Plan, wall_ms: float) -> tuple[bytes, Standing, float, float]:
         words += (word(candidate.key), word(candidate.group), str(len(candidate.blocks)), str(len(candidate.charges)))
         words += map(word, candidate.blocks)
         until = _limits_of(candidate.charges, words, wall_ms, until)
+    # its name is its content's, so that replicas that know nothing of one another give it the same one
+    words.insert(_NAME_AT, hashlib.sha256(" ".join(words).encode()).hexdigest()[:24])
     # a clock that steps back less stays in the periods named, further back they are looked up anew
     since = wall_ms - SKEW_MS if until < math.inf else -math.inf
     return " ".join(words).encode(), stands, since, until

@@ -13,6 +13,6 @@ usage       taps: reply -> true usage
 
 from .estimate import Estimate, estimate
 from .usage import Tap, tap
-from .vocabulary import VocabularyDamaged, load
+from .vocabulary import NotBuilt, VocabularyDamaged, load
 
-__all__ = ["Estimate", "Tap", "VocabularyDamaged", "estimate", "load", "tap"]
+__all__ = ["Estimate", "NotBuilt", "Tap", "VocabularyDamaged", "estimate", "load", "tap"]

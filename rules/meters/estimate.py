@@ -1,6 +1,6 @@
 """What a call will cost, from its body, before it goes.
 
-Law: reserve what the upstream reserves (limiter 14.2), never raise, whatever the bytes, and keep nothing of them.
+Law: reserve what the upstream reserves (limiter 14.2), fail for no bytes whatever, and keep nothing of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import orjson
 from ..policy import BodyFormat
 from . import bodies
 from .tokens import CHARACTERS_PER_TOKEN, Counter, Uncountable, base_model, encoding_name
+from .vocabulary import NotBuilt, is_built
 
 _READERS: Mapping[str, Callable[[bodies.Document, Counter, str], int | None]] = {
     "chat_completions": bodies.chat_completions,
@@ -51,8 +52,10 @@ class Estimate:
     """The body's own bound on all output of the call; None when it gives none."""
 
 
-def estimate(body_format: BodyFormat, body: bytes, *, margin: float = 1.0) -> Estimate:
+def estimate(body_format: BodyFormat, body: bytes, *, margin: float = 1.0, build: bool = True) -> Estimate:
     """Estimate the cost of a call from its body. CPU-bound (about 0.1 s a MB); encoding releases the GIL.
+
+    `build`: build the model's vocabulary if need be (vocabulary.py says how long that takes); False: raise NotBuilt.
 
     `input_tokens` is the count of the texts times `margin` (provider-facts 2.8), plus overheads and images.
     `output_tokens` is the body's bound, 0 without one; for Anthropic at most CLAUDE_OUTPUT.
@@ -74,6 +77,8 @@ def estimate(body_format: BodyFormat, body: bytes, *, margin: float = 1.0) -> Es
     model = _model(document.get("model"))
     base = base_model(model or "")
     encoding, known = encoding_name(base)
+    if not build and not is_built(encoding):
+        raise NotBuilt
     counter = Counter(encoding)
     try:
         if model is None:

@@ -1,4 +1,4 @@
-"""The tokenizer vocabularies: read from package data, checked, built once.
+"""The tokenizer vocabularies: read from package data, checked, built once, when first needed.
 
 Law: nothing here or below may reach a network. tiktoken's own registry downloads a file it misses or distrusts
 (provider-facts 3.1), so it is never asked: an Encoding is built directly from the bytes in rules/encodings.
@@ -9,11 +9,16 @@ from __future__ import annotations
 import binascii
 import gzip
 import hashlib
+import io
+import threading
 from dataclasses import dataclass
-from functools import cache
 from importlib import resources
 
 import tiktoken
+
+
+class NotBuilt(Exception):
+    """Counting would have to build a vocabulary first."""
 
 
 class VocabularyDamaged(Exception):
@@ -76,8 +81,21 @@ _SHIPPED = {
 NAMES = tuple(_SHIPPED)
 
 
+FALLBACK = "o200k_base"
+"""What text is counted with where nothing better is known, and what every model now on sale uses (tokens.py)."""
+
+_built: dict[str, tiktoken.Encoding] = {}
+_building = threading.Lock()
+
+
 def ranks(name: str, packed: bytes) -> dict[bytes, int]:
     """Gunzip, check and parse a rank file: one `base64 rank` pair a line. Raises VocabularyDamaged."""
+    # the lines are read one by one: a list of them would be larger than the ranks, and the memory is kept
+    pairs = map(bytes.split, io.BytesIO(_checked(name, packed)))
+    return {binascii.a2b_base64(token): int(rank) for token, rank in pairs}
+
+
+def _checked(name: str, packed: bytes) -> bytes:
     try:
         content = gzip.decompress(packed)
     except (OSError, EOFError, ValueError) as error:
@@ -88,26 +106,52 @@ def ranks(name: str, packed: bytes) -> dict[bytes, int]:
         raise VocabularyDamaged(
             f"rules/encodings/{name}.tiktoken.gz is not the file that was shipped; install Headgate again"
         )
-    return {binascii.a2b_base64(token): int(rank) for token, rank in (line.split() for line in content.splitlines())}
+    return content
 
 
-@cache
-def encoding(name: str) -> tiktoken.Encoding:
-    """The encoding of that name, one of NAMES; built at first use (0.2 to 0.7 s). Raises VocabularyDamaged."""
-    vocabulary = _SHIPPED[name]
+def _packed(name: str) -> bytes:
     try:
-        packed = resources.files("rules.encodings").joinpath(f"{name}.tiktoken.gz").read_bytes()
+        return resources.files("rules.encodings").joinpath(f"{name}.tiktoken.gz").read_bytes()
     except OSError as error:
         raise VocabularyDamaged(f"rules/encodings/{name}.tiktoken.gz cannot be read; install Headgate again") from error
-    return tiktoken.Encoding(
+
+
+def is_built(name: str) -> bool:
+    """Whether `encoding` answers at once."""
+    return name in _built
+
+
+def encoding(name: str) -> tiktoken.Encoding:
+    """The encoding of that name, one of NAMES; built at first use (0.2 to 0.7 s, 22 to 44 MiB), once, whichever thread
+    asks. Raises VocabularyDamaged."""
+    found = _built.get(name)
+    if found is not None:
+        return found
+    with _building:
+        if name not in _built:
+            _built[name] = _build(name)
+    return _built[name]
+
+
+def _build(name: str) -> tiktoken.Encoding:
+    vocabulary = _SHIPPED[name]
+    built = tiktoken.Encoding(
         name,
         pat_str=vocabulary.pattern,
-        mergeable_ranks=ranks(name, packed),
+        mergeable_ranks=ranks(name, _packed(name)),
         special_tokens=dict(vocabulary.special),
     )
+    # The core has copied them, and only pickling an Encoding, which nobody does, reads them again: 27 MiB for o200k.
+    built._mergeable_ranks = {}
+    return built
 
 
 def load() -> None:
-    """Build every encoding now, so that a broken install fails at start and no call pays for it."""
+    """Build FALLBACK and check the files of the others, so that a broken install fails at start.
+
+    The others are of older models that many an install never calls, and take memory for as long as the process lives.
+    """
+    encoding(FALLBACK)
     for name in NAMES:
-        encoding(name)
+        if name not in _built:
+            _checked(name, _packed(name))

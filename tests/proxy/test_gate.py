@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proxy.gate import Gate
-from proxy.redis_host import RedisHost, StoreUnavailable
+from proxy.redis_host import RedisHost
+from proxy.store import StoreUnavailable
 from rules.policy import Limit
 from rules.verdict import Block, Candidate, Charge, Grant, Plan, Refuse
 from tests.redis_server import RedisServer, free_port, redis_server

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxy.gate import Gate
-from proxy.redis_host import RedisHost, StoreUnavailable
+from proxy.redis_host import RedisHost
+from proxy.store import StoreUnavailable
 from rules.verdict import Explained
 from tests.redis_server import redis_server
 

@@ -14,7 +14,8 @@ from dataclasses import replace
 import pytest
 
 from proxy.gate import Gate
-from proxy.redis_host import RedisHost, StoreUnavailable
+from proxy.redis_host import RedisHost
+from proxy.store import StoreUnavailable
 from rules import gate as lua
 from rules.verdict import Grant
 from tests.redis_server import RedisServer, redis_server

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
+import tiktoken
 
+from rules.meters import vocabulary
 from tests.raw_server import RawServer, answering, ok, raw_server
 
 from .corridor import CHAT, PATH, Corridor, corridor, service
@@ -140,3 +143,26 @@ async def test_callers_that_bring_their_own_keys_have_buckets_of_their_own(upstr
         ]
         assert "canary" not in json.dumps(front.lines())
     assert replies == [200, 200, 429]
+
+
+async def test_a_vocabulary_that_is_not_built_is_built_off_the_loop(
+    upstream: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first call of an older model is counted in a thread, the next one as ever, and both the same."""
+    monkeypatch.setattr(vocabulary, "_built", {})
+    off_the_loop: list[str] = []
+    build = vocabulary._build
+
+    def building(name: str) -> tiktoken.Encoding:
+        off_the_loop.append(threading.current_thread().name)
+        return build(name)
+
+    monkeypatch.setattr(vocabulary, "_build", building)
+    body = json.dumps({"model": "gpt-3.5-turbo", "messages": [{"role": "user", "content": "a b c"}]}).encode()
+    async with corridor(service(upstream, ROOMY)) as front:
+        for _ in range(2):
+            assert (await front.ask(body=body)).status == 200
+        first, second = (line["estimate"] for line in front.lines())
+    assert first == second
+    (thread,) = off_the_loop
+    assert thread != threading.current_thread().name

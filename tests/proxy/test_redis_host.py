@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.redis_host import RedisHost, StoreUnavailable
+from proxy.redis_host import RedisHost
+from proxy.store import StoreUnavailable
 from rules.gate import wire
 from tests.redis_server import RedisServer, free_port, redis_server
 

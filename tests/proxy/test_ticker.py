@@ -8,7 +8,8 @@ import logging
 import pytest
 
 from proxy.gate import Gate
-from proxy.redis_host import RedisHost, StoreUnavailable
+from proxy.redis_host import RedisHost
+from proxy.store import StoreUnavailable
 from tests.redis_server import redis_server
 
 from .test_gate import now_ms

@@ -8,6 +8,7 @@ import pytest
 
 from rules.meters import VocabularyDamaged, load, vocabulary
 
+OLD = "cl100k_base"
 OFFLINE = """
 import socket, sys
 def refuse(*_args, **_kwargs):
@@ -60,3 +61,45 @@ def test_damaged(damage: str) -> None:
     }[damage]
     with pytest.raises(VocabularyDamaged, match=r"rules/encodings/cl100k_base\.tiktoken\.gz"):
         vocabulary.ranks("cl100k_base", packed)
+
+
+FRESH = """
+import threading
+from rules.meters import NotBuilt, estimate, load, vocabulary
+load()
+print([name for name in vocabulary.NAMES if vocabulary.is_built(name)])
+old = b'{"model": "text-embedding-3-small", "input": "hello world"}'
+try:
+    estimate("embeddings", old, build=False)
+except NotBuilt:
+    print("not built")
+print(estimate("embeddings", old.replace(b"text-embedding-3-small", b"gpt-4o"), build=False).costs["input_tokens"])
+found = []
+threads = [threading.Thread(target=lambda: found.append(vocabulary.encoding("cl100k_base"))) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len({id(one) for one in found}), estimate("embeddings", old, build=False).costs["input_tokens"])
+"""
+
+
+def test_built_when_needed() -> None:
+    """Only the vocabulary of the models on sale is built at start; another is built once, by whichever thread asks
+    first, and a caller who cannot wait for that is told."""
+    done = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["['o200k_base']", "not built", "2.0", "1 2.0"]
+
+
+def test_all_are_checked_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged file fails the start, though its vocabulary would be built later."""
+    monkeypatch.setattr(vocabulary, "_built", {name: built for name, built in vocabulary._built.items() if name != OLD})
+    good = vocabulary._packed
+    monkeypatch.setattr(vocabulary, "_packed", lambda name: good(name)[:-1000] if name == OLD else good(name))
+    with pytest.raises(VocabularyDamaged, match=r"rules/encodings/cl100k_base\.tiktoken\.gz"):
+        load()
+
+
+def test_ranks_are_not_kept() -> None:
+    """The ranks are in the core, and not a second time as Python objects."""
+    assert vocabulary.encoding(OLD)._mergeable_ranks == {}
