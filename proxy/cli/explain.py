@@ -64,7 +64,7 @@ def command(
 
     from ..configfile import find, load
     from ..outlook import Question
-    from ..redis_host import StoreUnavailable
+    from ..store import StoreUnavailable
 
     with plain_mistakes():
         told = settings.read(config=config, store=store)
