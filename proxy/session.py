@@ -36,9 +36,8 @@ class Session:
         before = self.settles.get(key)
         if before is not None:
             delta += before[1]
-            if charge.limit.kind == "token_bucket" or charge.limit.count_at == "end":
-                # how much may be given back depends on all that was charged then (limiter.md 14.2), and what was
-                # foreseen of a call counted at its end has been paced already (pace.lua)
+            if charge.limit.kind == "token_bucket":
+                # how much may be given back depends on all that was charged then (limiter.md 14.2)
                 charge = Charge(charge.bucket, charge.limit, before[0].cost + charge.cost)
         self.settles[key] = (charge, delta)
 

@@ -4,8 +4,8 @@ order         numbers as text, and the one order of things
 store_redis   storage over redis.call        } the two adapters, the only files that differ
 store_tables  storage over Lua tables        } between the hosts, with their entries
 this          what one tick knows
-pace          how fast a window is spent
 window        N per W as a sliced sliding window
+pace          how fast a window is spent
 gauge         calls in flight, a part per replica
 twin          the upstream's token bucket, mirrored
 quota         N per calendar day or month
@@ -36,8 +36,8 @@ from importlib import resources
 
 _ALGORITHM = (
     "this",
-    "pace",
     "window",
+    "pace",
     "gauge",
     "twin",
     "quota",

@@ -98,7 +98,7 @@ do
       return false
     end
     local b = bucket.open(limit)
-    return not b.slices or pace.fits(b, limit, amount, cost)
+    return not b.slices or pace.fits(b, limit, amount, bucket.used(limit), cost)
   end
 
   local function earliest(limit, cost, ahead, amount)
@@ -110,7 +110,8 @@ do
       if cost > left then
         return FAR
       end
-      return max(window.earliest(b, cost + ahead, left), pace.earliest(b, limit, amount, cost, ahead))
+      local used = b.sum + amount - left
+      return max(window.earliest(b, cost + ahead, left), pace.earliest(b, limit, amount, used, cost, ahead))
     elseif kind == "t" then
       return twin.earliest(b, cost + ahead, amount)
     elseif kind == "q" then
@@ -140,7 +141,7 @@ do
   function bucket.queue(limit, change)
     local b = bucket.open(limit)
     if b.slices then
-      pace.queue(b, limit, bucket.amount(limit))
+      pace.queue(b, limit)
     end
     b.q = max(0, (limit.kind == "q" and quota.waiting(b) or b.q) + change)
     b.queued, b.changed = true, true
@@ -156,7 +157,7 @@ do
   function bucket.charge(limit, cost, owner)
     local b = bucket.open(limit)
     if b.slices then
-      pace.charge(b, limit, bucket.amount(limit), cost)
+      pace.charge(b, limit, bucket.amount(limit), bucket.used(limit), cost)
     end
     if limit.kind == "w" then
       return window.charge(b, cost)
@@ -184,10 +185,7 @@ do
     elseif kind == "q" then
       note_freed(id, quota.settle(open_quota(id), length, slice, delta))
     else
-      local b = open_window(id, w, length)
-      -- one counted at its end is charged now, and what was foreseen of it has been paced already
-      pace.settle(b, kind == "e" and delta - charged or delta)
-      note_freed(id, window.settle(b, slice, delta))
+      note_freed(id, window.settle(open_window(id, w, length), slice, delta))
     end
   end
 

@@ -7,7 +7,7 @@
 --
 -- Stored: `sum`, the oldest and newest slice `lo` and `hi`, the slice length `w`, `q` (thousandths of cost that
 -- waiting calls will ask for), what pace.lua knows, and one field per slice that was charged. The fast path reads
--- twelve fields, not 241.
+-- thirteen fields, not 241.
 local window = {}
 do
   local floor, text, max = math.floor, order.text, math.max
@@ -15,6 +15,8 @@ do
   local LEAST_LIFE = 600000
   -- Slices are fetched in steps of this many while looking for the earliest fit.
   local STEP = 16
+  -- Kept for pace.lua, which says what they are.
+  local PACE = { "over", "at", "rest", "busy", "flow", "spare", "found" }
 
   local function fetch(b, from, to)
     local fields, missing = {}, {}
@@ -35,7 +37,6 @@ do
   local function empty(b)
     b.wiped, b.changed = b.stored, true
     b.sum, b.lo, b.hi, b.slices, b.marked, b.gone = 0, nil, nil, {}, {}, {}
-    b.pace.owed = 0
   end
 
   -- Drops the slices that are wholly older than L. Amortised O(1): only indexes that expired since are walked.
@@ -52,7 +53,6 @@ do
       return
     end
     fetch(b, b.lo, live - 1)
-    b.gone = pace.leave(b, b.lo, live - 1)
     for i = b.lo, live - 1 do
       if b.slices[i] > 0 then
         b.sum = b.sum - b.slices[i]
@@ -67,14 +67,15 @@ do
   function window.load(id, w, length, now)
     local current = floor(now / w)
     local key = "w:" .. id
-    local v = store.numbers(key, {
-      "sum", "lo", "hi", "w", "q", text(current), "d", "dt", "dr", "e", "eu", "c",
-    })
+    local v = store.numbers(key, { "sum", "lo", "hi", "w", "q", text(current), unpack(PACE) })
     local b = {
       key = key, id = id, now = now, w = w, length = length, current = current, stored = v[4] and true or false,
       sum = v[1] or 0, lo = v[2] or nil, hi = v[3] or nil, q = v[5] or 0,
-      slices = {}, marked = {}, gone = {}, changed = false, queued = false, fresh = not v[6], pace = pace.read(v, 7),
+      slices = {}, marked = {}, gone = {}, changed = false, queued = false, fresh = not v[6], pace = {},
     }
+    for i = 1, #PACE do
+      b.pace[PACE[i]] = v[6 + i] or 0
+    end
     if v[4] and v[4] ~= w then
       b.w, b.current, b.fresh = v[4], floor(now / v[4]), true
     else
@@ -121,6 +122,19 @@ do
     return after < before
   end
 
+  -- Shows every live slice that was charged, the oldest first: units, and in how many ms they leave.
+  function window.walk(b, visit)
+    if not b.lo then
+      return
+    end
+    fetch(b, b.lo, b.hi)
+    for i = b.lo, b.hi do
+      if b.slices[i] > 0 then
+        visit(b.slices[i], (i + 1) * b.w + b.length - b.now)
+      end
+    end
+  end
+
   -- When `need` will have room under `amount`, nothing else being charged. More than one amount waits for whole
   -- windows: each turns over once per L.
   function window.earliest(b, need, amount)
@@ -160,8 +174,10 @@ do
     if b.queued or b.wiped then
       values[#values + 1], values[#values + 2] = "q", b.q
     end
-    if b.pace.changed or b.wiped then
-      pace.save(b, values)
+    if b.paced or b.wiped and b.pace.at > 0 then
+      for i = 1, #PACE do
+        values[#values + 1], values[#values + 2] = PACE[i], b.pace[PACE[i]]
+      end
     end
     for i in pairs(b.marked) do
       if b.lo and i >= b.lo then
