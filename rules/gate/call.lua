@@ -3,8 +3,8 @@
 -- name is a hash of the rest, so it may stand for it.
 --
 -- Frame: `pool candidates commons class weight name` (weight in thousandths), then each common limit, then for each
--- candidate `key group scopes.. limits..` (counts first). A limit is `id kind N w L`, a window `id w N w L idle busy`, a quota
--- `id q N end next J`. Costs stand in the same order: commons, then candidate by candidate.
+-- candidate `key group scopes.. limits..` (counts first). A limit is `id kind N w L`, a window `id w N w L idle busy`,
+-- a quota `id q N end next J`. Costs stand in the same order: commons, then candidate by candidate.
 local call = {}
 do
   local MOST_FRAMES = 512

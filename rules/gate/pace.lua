@@ -11,8 +11,8 @@
 -- the flow by the room it makes (14.2); levels are units, so that a changed rate says nothing new about the past.
 --
 -- Stored in the window's hash: `over` what was spent above the flow, `at` when that was so, `rest` what had drained of
--- the next unit in 1/L of it, `busy` until when the window counts as such, `flow` in units per L, `spare` what may go at
--- once while idle, `found` when these two were.
+-- the next unit in 1/L of it, `busy` until when the window counts as such, `flow` in units per L, `spare` what may go
+-- at once while idle, `found` when these two were.
 local pace = {}
 do
   local ceil, floor, max, min = math.ceil, math.floor, math.max, math.min

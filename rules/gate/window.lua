@@ -2,8 +2,8 @@
 -- when all of it is older than L. Law: never more than N in any L; `sum` is always the sum of the live slices.
 --
 -- A bucket keeps the slice length it began with until it is empty: any will do, and two replicas with different ones
--- (another jitter, in a rolling update) must not cut it anew for each other, or nothing would ever leave. So a charge is
--- named by when its slice began, not by an index (Q14). L is each caller's own.
+-- (another jitter, in a rolling update) must not cut it anew for each other, or nothing would ever leave. So a charge
+-- is named by when its slice began, not by an index (Q14). L is each caller's own.
 --
 -- Stored: `sum`, the oldest and newest slice `lo` and `hi`, the slice length `w`, `q` (thousandths of cost that
 -- waiting calls will ask for), what pace.lua knows, and one field per slice that was charged. The fast path reads
@@ -103,8 +103,8 @@ do
     return i * b.w
   end
 
-  -- Corrects the slice that was charged, which began at `began`. It has gone: a credit is dropped, an excess counts from
-  -- now on. Returns true when room was made.
+  -- Corrects the slice that was charged, which began at `began`. It has gone: a credit is dropped, an excess counts
+  -- from now on. Returns true when room was made.
   function window.settle(b, began, delta)
     local slice = floor(began / b.w)
     if slice * b.w ~= began or not b.lo or slice < b.lo or slice > b.hi then

@@ -10,7 +10,7 @@ import pytest
 from tests.raw_server import Peer, raw_server
 
 from .corridor import corridor, service, used
-from .test_gate import until
+from .gates import until
 from .test_lateness import Time, passes
 
 DONE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

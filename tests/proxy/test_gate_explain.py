@@ -13,7 +13,7 @@ from proxy.store import StoreUnavailable
 from rules.verdict import Explained
 from tests.redis_server import redis_server
 
-from .test_gate import FLYING, REQUESTS, TOKENS, granted, now_ms, plan, refused, running, until
+from .gates import FLYING, REQUESTS, TOKENS, granted, now_ms, plan, refused, running, until
 
 
 @pytest.fixture(params=["embedded", "redis"])

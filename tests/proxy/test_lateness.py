@@ -21,7 +21,7 @@ from rules.verdict import Grant
 from tests.redis_server import RedisServer, redis_server
 from tests.rules.gate.driver import CLOCK_IN_ARGUMENTS
 
-from .test_gate import FLYING, REQUESTS, granted, plan, running, until
+from .gates import FLYING, REQUESTS, granted, plan, running, until
 
 SCRIPT = lua.SCRIPT_HEADER + "\n".join([*(lua.text(name) for name in lua.REDIS_FILES[:-1]), CLOCK_IN_ARGUMENTS])
 HOUR = 3_600_000

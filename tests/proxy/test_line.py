@@ -16,7 +16,7 @@ from rules.policy import Limit
 from rules.verdict import Charge, Grant, Plan, Taken
 from tests.redis_server import redis_server
 
-from .test_gate import FLYING, REQUESTS, TOKENS, granted, now_ms, plan, refused, running, until
+from .gates import FLYING, REQUESTS, TOKENS, granted, now_ms, plan, refused, running, until
 
 SLOWLY = Limit(
     id="tb",

@@ -7,8 +7,8 @@ import asyncio
 from tests.raw_server import Peer, answering, ok, raw_server
 
 from .corridor import CHAT, KEYS, Answered, Corridor, corridor, service
+from .gates import until
 from .test_exchange import DONE, SLOW_DOWN, keys_of
-from .test_gate import until
 
 ONE_KEY = "[{name: a, env: KEY_A}]"
 HOLD = ", hold: {max_wait: 10m}"

@@ -17,8 +17,8 @@ from rules.policy import Limit
 from rules.verdict import Grant, Plan, Refuse
 from tests.redis_server import RedisServer
 
-from .test_gate import FLYING, REQUESTS, granted, make, now_ms, plan, redis_of_actor, running, until
-from .test_gate import gate as gate
+from .gates import FLYING, REQUESTS, granted, make, now_ms, plan, redis_of_actor, running, until
+from .gates import gate as gate
 
 __all__ = ["make", "redis_of_actor"]  # fixtures
 

@@ -15,7 +15,7 @@ from rules.gate import wire
 from rules.verdict import Charge, Grant, Plan, Taken
 from tests.redis_server import RedisServer, redis_server
 
-from .test_gate import FLYING, REQUESTS, TOKENS, granted, now_ms, plan, running, until
+from .gates import FLYING, REQUESTS, TOKENS, granted, now_ms, plan, running, until
 from .test_lateness import Time, replica
 from .test_line import MONTHLY, SLOWLY
 

@@ -12,7 +12,7 @@ from proxy.redis_host import RedisHost
 from proxy.store import StoreUnavailable
 from tests.redis_server import redis_server
 
-from .test_gate import now_ms
+from .gates import now_ms
 
 
 class Stumbling(RedisHost):
