@@ -3,10 +3,10 @@
 -- from limit to limit twice stands at all its common limits at once, as their barrier: no larger tag passes it there,
 -- so it cannot starve between two limits that are never free together (Q2).
 --
--- Every waiting call is registered, not only four of each flow and replica (limiter.md 1): an arrival has to ask whether
--- it may wait at all, so it is no command more; and the order, the bounds and the wait told are exact over replicas, a
--- grant needs no next head fetched, and an urgent call finds no place taken by others (Q24). It takes 430 bytes in
--- Redis, 750 here, and no command while it waits.
+-- Every waiting call is registered, not only four of each flow and replica (limiter.md 1): an arrival has to ask
+-- whether it may wait at all, so it is no command more; and the order, the bounds and the wait told are exact over
+-- replicas, a grant needs no next head fetched, and an urgent call finds no place taken by others (Q24). It takes 430
+-- bytes in Redis, 750 here, and no command while it waits.
 --
 -- Stored: `f:<flow>` tag `s`, entry `m`, place `p`, number of calls `n`, sum of their shares `o`, moves `x`, barred
 -- places `b`; `h:<flow>` attempt -> rank; `d:<replica>` number -> record; `on:<replica>` the numbers; `pools:<bucket>`
