@@ -10,7 +10,7 @@
 -- Laws: pacing only smooths, the window beside it is what keeps N; nothing is given back here, a settlement shows in
 -- the flow by the room it makes (14.2); levels are units, so that a changed rate says nothing new about the past.
 --
--- Stored in the window's hash: `over` what was spent above the flow, `at` when that was so, `rest` what had drained of
+-- Stored in the window's `h`: `over` what was spent above the flow, `at` when that was so, `rest` what had drained of
 -- the next unit in 1/L of it, `busy` until when the window counts as such, `flow` in units per L, `spare` what may go
 -- at once while idle, `found` when these two were.
 local pace = {}
@@ -107,7 +107,7 @@ do
       -- large enough to show in the flow at once
       p.found = 0
     end
-    b.paced, b.changed = true, true
+    b.changed = true
   end
 
   -- Somebody begins to wait, or waits no more. `b.q` is as it was before.
@@ -119,7 +119,7 @@ do
       b.pace.found = 0
     end
     b.pace.busy = this.now + limit.length
-    b.paced, b.changed = true, true
+    b.changed = true
   end
 
   -- The flow grows as slices leave: when `short` will have drained since the last call, if none goes before. By then

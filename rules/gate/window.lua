@@ -5,9 +5,9 @@
 -- (another jitter, in a rolling update) must not cut it anew for each other, or nothing would ever leave. So a charge
 -- is named by when its slice began, not by an index (Q14). L is each caller's own.
 --
--- Stored: `sum`, the oldest and newest slice `lo` and `hi`, the slice length `w`, `q` (thousandths of cost that
--- waiting calls will ask for), what pace.lua knows, and one field per slice that was charged. The fast path reads
--- thirteen fields, not 241.
+-- Stored: `h`, twelve numbers in one field: the sum, the oldest and newest slice (-1: none), the slice length,
+-- thousandths of cost that waiting calls will ask for, and what pace.lua knows; and one field per slice that was
+-- charged. The fast path reads two fields: Redis walks through all of a small hash for each.
 local window = {}
 do
   local floor, text, max = math.floor, order.text, math.max
@@ -15,7 +15,7 @@ do
   local LEAST_LIFE = 600000
   -- Slices are fetched in steps of this many while looking for the earliest fit.
   local STEP = 16
-  -- Kept for pace.lua, which says what they are.
+  -- Kept for pace.lua, which says what they are; last in `h`.
   local PACE = { "over", "at", "rest", "busy", "flow", "spare", "found" }
 
   local function fetch(b, from, to)
@@ -67,19 +67,23 @@ do
   function window.load(id, w, length, now)
     local current = floor(now / w)
     local key = "w:" .. id
-    local v = store.numbers(key, { "sum", "lo", "hi", "w", "q", text(current), unpack(PACE) })
+    local found = store.texts(key, { "h", text(current) })
+    local v = {}
+    for number in string.gmatch(found[1] or "0 -1 -1 0 0 0 0 0 0 0 0 0", "%S+") do
+      v[#v + 1] = tonumber(number)
+    end
     local b = {
-      key = key, id = id, now = now, w = w, length = length, current = current, stored = v[4] and true or false,
-      sum = v[1] or 0, lo = v[2] or nil, hi = v[3] or nil, q = v[5] or 0,
-      slices = {}, marked = {}, gone = {}, changed = false, queued = false, fresh = not v[6], pace = {},
+      key = key, id = id, now = now, w = w, length = length, current = current, stored = found[1] and true or false,
+      sum = v[1], lo = v[2] >= 0 and v[2] or nil, hi = v[3] >= 0 and v[3] or nil, q = v[5],
+      slices = {}, marked = {}, gone = {}, changed = false, fresh = not found[2], pace = {},
     }
     for i = 1, #PACE do
-      b.pace[PACE[i]] = v[6 + i] or 0
+      b.pace[PACE[i]] = v[5 + i]
     end
-    if v[4] and v[4] ~= w then
+    if b.stored and v[4] ~= w then
       b.w, b.current, b.fresh = v[4], floor(now / v[4]), true
     else
-      b.slices[current] = v[6] or 0
+      b.slices[current] = tonumber(found[2] or 0)
     end
     age(b)
     if not b.lo and b.w ~= w then
@@ -167,18 +171,11 @@ do
     elseif #b.gone > 0 then
       store.drop(b.key, b.gone)
     end
-    local values = { "sum", b.sum, "w", b.w }
-    if b.lo then
-      values[5], values[6], values[7], values[8] = "lo", b.lo, "hi", b.hi
+    local head = { text(b.sum), text(b.lo or -1), text(b.hi or -1), text(b.w), text(b.q) }
+    for i = 1, #PACE do
+      head[5 + i] = text(b.pace[PACE[i]])
     end
-    if b.queued or b.wiped then
-      values[#values + 1], values[#values + 2] = "q", b.q
-    end
-    if b.paced or b.wiped and b.pace.at > 0 then
-      for i = 1, #PACE do
-        values[#values + 1], values[#values + 2] = PACE[i], b.pace[PACE[i]]
-      end
-    end
+    local values = { "h", table.concat(head, " ") }
     for i in pairs(b.marked) do
       if b.lo and i >= b.lo then
         values[#values + 1], values[#values + 2] = text(i), b.slices[i]
