@@ -558,7 +558,7 @@ async def test_address_denied(upstream: Upstream) -> None:
 
 async def test_pool_limit() -> None:
     """A call waits for a free place in the pool, and is told when none comes; none of it was sent."""
-    times = Timeouts(dns_s=0.01, connect_s=0.01, tls_s=0.01, slot_s=0.02)
+    times = Timeouts(slot_s=0.02)
     upstream = Upstream(addresses=AddressPolicy(), client_context=context, timeouts=times, limit=1)
     async with raw_server(answering(ok())) as server:
         first = await upstream.send(target(server), b"GET", b"/", HOST, None)
