@@ -30,7 +30,8 @@ bench: $(VENV)/.dev redis
 	$(BIN)/python -m tests.bench.held
 
 soak: $(VENV)/.dev redis mutants
-	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n 2 tests
+	HEADGATE_HISTORIES=10000 $(BIN)/python -m pytest -n 2 -o timeout=7200 -m "not alone" tests
+	$(BIN)/python -m pytest -m "alone" tests
 	$(BIN)/python -m tests.bench.use --full --windows 3
 
 # Each single change of the gate's Lua must fail a test, or stand in tests/mutation/known.txt with the reason.
