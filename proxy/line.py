@@ -102,6 +102,7 @@ class Line:
         self._replica = replica
         self._arrivals: dict[int, Waiting] = {}
         self._cancels: list[int] = []
+        self._ordered = 0
         self._blocks: list[Block] = []
         self._acks: list[int] = []
         self._flying: dict[str, int] = {}
@@ -227,7 +228,11 @@ class Line:
         for word in self._stated:
             args += (b"G", word.encode(), self._flying.get(word, 0))
         self._stated = set()
+        if len(self._cancels) > MOST_OPS and len(self._cancels) != self._ordered:
+            # those of a flow together: the store opens each flow that a tick names
+            self._cancels.sort(key=lambda n: self.waiting[n].arrival.standing.flow if n in self.waiting else "")
         cancels, self._cancels = self._cancels[:MOST_OPS], self._cancels[MOST_OPS:]
+        self._ordered = len(self._cancels)
         for n in cancels:
             args += (b"C", n)
         settles = session.settles
