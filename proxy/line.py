@@ -249,8 +249,9 @@ class Line:
         session.corrections = {}
         for block in blocks:
             args += (b"B", wire.word(block.scope).encode(), max(0, min(block.for_ms, wire.MOST >> 10)))
-        if not session.settles:
-            # nothing is granted before all that is known to be used is counted
+        # nothing is granted before all that is known to be used is counted; and a store that knew us has to forget what
+        # waited, in several ticks if it was much (tick.lua), before it hears of it anew
+        if not session.settles and (session.seq > 1 or len(self._arrivals) <= MOST_OPS):
             self._take_arrivals(args, cancels, now_ms, MOST_OPS - len(cancels))
         return Batch(session, args, settles, blocks, cancels, session.incarnation, now_ms)
 

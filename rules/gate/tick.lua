@@ -26,7 +26,8 @@ do
   local DONE, RESYNC, STALE = 0, 1, 2
   -- Slot TTL, limiter.md 12; silence after which reaping pauses for one TTL, limiter.md 7 step 1.
   local SLOT_TTL, SILENCE = 10000, 2000
-  local MOST_FORGOTTEN = 200
+  -- Waiting calls of a replica that one tick forgets; as many as it may cancel (proxy/line.py).
+  local MOST_FORGOTTEN = 500
   local LIFE, REFRESH = 900000, 60000
   local MOST_EPOCH = 4503599627370496
   -- Pushed grants acknowledged in this tick, by number.
