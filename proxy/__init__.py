@@ -23,6 +23,7 @@ session       what the gate's host knows of a line, and what it has yet to be to
 sight         what the store last said of each bucket: where the fallback begins
 line          one service's calls in this process: who waits, what is in flight, what the next tick must say
 redis_host    runs the gate's script on Redis; the only importer of redis;  store.py: when it is away
+patience      a time-out that does not count the time in which we stood still
 upstream      sends a call once, hands back the answer as it comes;  faults: what can go wrong on the way
 pool          connections that are kept;  dialer: makes them;  wire: one of them;  framing: heads on it
 addresses     which addresses may be dialled, checked on the address that is dialled

@@ -102,6 +102,7 @@ class Line:
         self._replica = replica
         self._arrivals: dict[int, Waiting] = {}
         self._cancels: list[int] = []
+        self._ordered = 0
         self._blocks: list[Block] = []
         self._acks: list[int] = []
         self._flying: dict[str, int] = {}
@@ -227,7 +228,11 @@ class Line:
         for word in self._stated:
             args += (b"G", word.encode(), self._flying.get(word, 0))
         self._stated = set()
+        if len(self._cancels) > MOST_OPS and len(self._cancels) != self._ordered:
+            # those of a flow together: the store opens each flow that a tick names
+            self._cancels.sort(key=lambda n: self.waiting[n].arrival.standing.flow if n in self.waiting else "")
         cancels, self._cancels = self._cancels[:MOST_OPS], self._cancels[MOST_OPS:]
+        self._ordered = len(self._cancels)
         for n in cancels:
             args += (b"C", n)
         settles = session.settles
@@ -244,8 +249,9 @@ class Line:
         session.corrections = {}
         for block in blocks:
             args += (b"B", wire.word(block.scope).encode(), max(0, min(block.for_ms, wire.MOST >> 10)))
-        if not session.settles:
-            # nothing is granted before all that is known to be used is counted
+        # nothing is granted before all that is known to be used is counted; and a store that knew us has to forget what
+        # waited, in several ticks if it was much (tick.lua), before it hears of it anew
+        if not session.settles and (session.seq > 1 or len(self._arrivals) <= MOST_OPS):
             self._take_arrivals(args, cancels, now_ms, MOST_OPS - len(cancels))
         return Batch(session, args, settles, blocks, cancels, session.incarnation, now_ms)
 

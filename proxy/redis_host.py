@@ -24,10 +24,11 @@ from redis.backoff import NoBackoff
 
 from rules.gate import redis_script
 
+from .patience import Patience
 from .store import StoreUnavailable
 
 TRY_TIMEOUT = 0.075
-"""Seconds for one try of a tick; two of them are the 150 ms of limiter.md 5."""
+"""Seconds for one try of a tick, this loop's own standstills apart; two of them are the 150 ms of limiter.md 5."""
 
 CONNECT_TIMEOUT = 2.0
 """Seconds for the first words with a server at start, or when probing one that was away."""
@@ -124,7 +125,7 @@ class RedisHost:
     async def tick(self, key: bytes, args: Sequence[bytes | int]) -> bytes:
         """Run one tick. Raises StoreUnavailable; whether the script ran is then unknown."""
         try:
-            async with asyncio.timeout(self._try_timeout):
+            async with Patience(self._try_timeout):
                 packed = [b"*%d\r\n" % (len(args) + 4), self._evalsha, _bulk(key)]
                 packed += [_bulk(b"%d" % arg if isinstance(arg, int) else arg) for arg in args]
                 said = b"".join(packed)

@@ -18,6 +18,7 @@ fair          whose turn it is: start tags and virtual times
 place         where flows stand, and when to look there
 rivals        how much goes before a call that comes now
 line          who waits: flows, and their calls in order
+leaving       calls that leave the line together
 pool          which key may serve, and which rest
 decision      whether a call fits, and when it would
 answer        what a tick says, and what it charges for it
@@ -50,6 +51,7 @@ _ALGORITHM = (
     "place",
     "rivals",
     "line",
+    "leaving",
     "pool",
     "decision",
     "answer",

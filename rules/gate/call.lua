@@ -121,6 +121,18 @@ do
     return false
   end
 
+  -- What a waiting call will ask of each bucket, a key's by how likely it is to serve: `count(limit, thousandths of cost)`.
+  function call.asks(head, count)
+    for i, limit in ipairs(head.frame.commons) do
+      count(limit, head.costs[i] * 1000)
+    end
+    for _, candidate in ipairs(head.frame.candidates) do
+      for i, limit in ipairs(candidate.limits) do
+        count(limit, math.floor(head.costs[candidate.from + i] * candidate.thousandths))
+      end
+    end
+  end
+
   -- Replica (16 characters) and number within it.
   function call.owner(attempt)
     return string.sub(attempt, 1, 16), tonumber(string.sub(attempt, 18))

@@ -22,11 +22,11 @@ do
   -- always room for one more.
   local ROOM_FACTOR = 9
   local FLOW = { "s", "m", "p", "n", "o", "x", "b" }
-  local flows, changed_flows, heads, registered, left, has_left = {}, {}, {}, {}, {}, {}
+  local flows, changed_flows, heads, records, registered, left, has_left = {}, {}, {}, {}, {}, {}, {}
   local indexed, unindexed = {}, {}
 
   function line.begin()
-    flows, changed_flows, heads, registered, left, has_left = {}, {}, {}, {}, {}, {}
+    flows, changed_flows, heads, records, registered, left, has_left = {}, {}, {}, {}, {}, {}, {}
     indexed, unindexed = {}, {}
   end
 
@@ -148,16 +148,8 @@ do
     indexed[id] = head.frame
   end
 
-  -- Thousandths of cost a waiting call will ask of each bucket, taken back when it leaves.
-  local function queue(head, sign)
-    for i, limit in ipairs(head.frame.commons) do
-      bucket.queue(limit, sign * head.costs[i] * 1000)
-    end
-    for _, candidate in ipairs(head.frame.candidates) do
-      for i, limit in ipairs(candidate.limits) do
-        bucket.queue(limit, sign * math.floor(head.costs[candidate.from + i] * candidate.thousandths))
-      end
-    end
+  local function count_out(limit, thousandths)
+    bucket.queue(limit, -thousandths)
   end
 
   -- A new waiting call takes its place in line. Where it leads its flow, the flow stands at `name`.
@@ -167,7 +159,7 @@ do
     registered[#registered + 1] = head
     has_left[head.attempt] = nil
     this.waiting = this.waiting + 1
-    queue(head, 1)
+    call.asks(head, bucket.queue)
     note(flow)
     if flow.size == 0 then
       flow.start, flow.moves, flow.owed, flow.bars, flow.place = head.tag, 0, 0, {}, name
@@ -209,10 +201,12 @@ do
     end
   end
 
-  -- A call waits no more. Returns the places its flow stood in, if it was the first of it.
-  function line.leave(head)
+  -- A call waits no more. Returns the places its flow stood in, if it was the first of it. With `crowd` others leave
+  -- with it (leaving.lua): the flow then stands nowhere until line.show_again, and what the call would have asked of each
+  -- bucket is for `crowd` to count.
+  function line.leave(head, crowd)
     local flow = line.flow(head.flow, head.class)
-    local was_first = ranked.at(flow.calls, 0) == head.attempt
+    local was_first = not flow.hidden and ranked.at(flow.calls, 0) == head.attempt
     local stood = was_first and line.places(flow) or {}
     if was_first then
       hide(flow)
@@ -226,6 +220,9 @@ do
       flow.size = 0
       rivals.count(head.class, head.frame.weight, -1)
       fair.remember(flow.class, flow.id, flow.start)
+    elseif was_first and crowd then
+      flow.hidden = true
+      crowd.flows[#crowd.flows + 1] = flow
     elseif was_first then
       show(flow)
     end
@@ -234,8 +231,18 @@ do
     left[#left + 1] = head
     has_left[head.attempt] = true
     this.waiting = math.max(0, this.waiting - 1)
-    queue(head, -1)
+    call.asks(head, crowd and crowd.count or count_out)
     return stood
+  end
+
+  -- Flows whose first calls have left together stand where the next of each puts them.
+  function line.show_again(hidden)
+    for _, flow in ipairs(hidden) do
+      flow.hidden = false
+      if flow.size > 0 then
+        show(flow)
+      end
+    end
   end
 
   -- The flow has had a call of `share`: its next start is this one's end.
@@ -263,6 +270,14 @@ do
     end
   end
 
+  -- These calls of a replica will be asked for: {number within it as a field, ...}.
+  function line.read(replica, fields)
+    local found = store.texts("d:" .. replica, fields)
+    for i = 1, #fields do
+      records[replica .. "-" .. fields[i]] = found[i]
+    end
+  end
+
   -- The call as it was registered; nil when it is not (or no longer) waiting.
   function line.head(attempt)
     local head = heads[attempt]
@@ -272,31 +287,16 @@ do
     if has_left[attempt] then
       return nil
     end
-    local owner = call.owner(attempt)
-    local record = store.texts("d:" .. owner, { string.sub(attempt, 18) })[1]
+    local record = records[attempt]
+    if record == nil then
+      record = store.texts("d:" .. call.owner(attempt), { string.sub(attempt, 18) })[1]
+    end
     if not record then
       return nil
     end
     head = call.recall(attempt, record, frames.named)
     heads[attempt] = head
     return head
-  end
-
-  -- Up to `most` waiting calls of a replica leave. Returns the places they were first in, whether none is left, and
-  -- whether there were any.
-  function line.forget(replica, most)
-    local standing, freed = store.zrange("on:" .. replica, 0, most), {}
-    for i = 1, math.min(most, #standing / 2) do
-      local head = line.head(replica .. "-" .. standing[2 * i - 1])
-      if head then
-        for _, name in ipairs(line.leave(head)) do
-          freed[#freed + 1] = name
-        end
-      else
-        store.zdrop("on:" .. replica, { standing[2 * i - 1] })
-      end
-    end
-    return freed, #standing / 2 <= most, #standing > 0
   end
 
   -- Pools that draw on a bucket. One nobody waits for any more is dropped from the index.

@@ -1,7 +1,7 @@
 -- Numbers as text, and the one order of things. Law: nothing here depends on the host (limiter.md 3.1).
 local order = {}
 do
-  local format, byte, min = string.format, string.byte, math.min
+  local format, byte, sub = string.format, string.byte, string.sub
 
   -- Later than any time: the largest integer a double holds exactly.
   order.FAR = 9007199254740991
@@ -11,18 +11,30 @@ do
     return format("%.0f", n)
   end
 
-  -- Bytes, not `<`: that one follows the locale of the process.
+  -- Bytes, not `<`: that one follows the locale of the process. What is compared most, attempts, begins alike, so equal
+  -- parts are passed over sixteen bytes at a time and the rest is looked at four at a time.
   function order.less(a, b)
     if a == b then
       return false
     end
-    for i = 1, min(#a, #b) do
-      local x, y = byte(a, i), byte(b, i)
-      if x ~= y then
-        return x < y
-      end
+    local i = 1
+    while sub(a, i, i + 15) == sub(b, i, i + 15) do
+      i = i + 16
     end
-    return #a < #b
+    while true do
+      local a1, a2, a3, a4 = byte(a, i, i + 3)
+      local b1, b2, b3, b4 = byte(b, i, i + 3)
+      if a1 ~= b1 then
+        return (a1 or -1) < (b1 or -1)
+      elseif a2 ~= b2 then
+        return (a2 or -1) < (b2 or -1)
+      elseif a3 ~= b3 then
+        return (a3 or -1) < (b3 or -1)
+      elseif a4 ~= b4 then
+        return (a4 or -1) < (b4 or -1)
+      end
+      i = i + 4
+    end
   end
 
   -- (score, member), as Redis orders a sorted set.

@@ -4,6 +4,8 @@ local store = {}
 do
   local floor = math.floor
   local MINUTE = 60000
+  -- Members of which at least so many leave a set together: each alone would move a quarter of it.
+  local MANY = 8
   local services, current = {}, nil
   local clock = 0
 
@@ -136,9 +138,33 @@ do
     end
   end
 
-  function store.zdrop(key, members)
+  -- The array is gone through once: taking members out one by one moves what stands between them again and again.
+  local function take_out_many(key, set, members)
     for i = 1, #members do
-      local set = current.sorted[key]
+      set.scores[members[i]] = nil
+    end
+    local kept = set.first
+    for i = set.first, set.last do
+      local member = set.members[i]
+      set.members[i] = nil
+      if set.scores[member] then
+        set.members[kept] = member
+        kept = kept + 1
+      end
+    end
+    set.last = kept - 1
+    if set.first > set.last then
+      current.sorted[key] = nil
+    end
+  end
+
+  function store.zdrop(key, members)
+    local set = current.sorted[key]
+    if set and #members >= MANY then
+      return take_out_many(key, set, members)
+    end
+    for i = 1, #members do
+      set = current.sorted[key]
       if set then
         take_out(key, set, members[i])
       end

@@ -26,7 +26,8 @@ do
   local DONE, RESYNC, STALE = 0, 1, 2
   -- Slot TTL, limiter.md 12; silence after which reaping pauses for one TTL, limiter.md 7 step 1.
   local SLOT_TTL, SILENCE = 10000, 2000
-  local MOST_FORGOTTEN = 200
+  -- Waiting calls of a replica that one tick forgets; as many as it may cancel (proxy/line.py).
+  local MOST_FORGOTTEN = 500
   local LIFE, REFRESH = 900000, 60000
   local MOST_EPOCH = 4503599627370496
   -- Pushed grants acknowledged in this tick, by number.
@@ -38,7 +39,7 @@ do
 
   -- Everything a replica has in the store goes. Returns false when there was more than one tick may do.
   local function forget(replica)
-    local places, finished, had = line.forget(replica, MOST_FORGOTTEN)
+    local places, finished, had = leaving.forget(replica, MOST_FORGOTTEN)
     for _, name in ipairs(places) do
       dispatch.wake(name)
       place.wake_by(name, this.now)
@@ -74,17 +75,9 @@ do
     end
   end
 
-  local function cancel(n)
-    local head = line.head(call.attempt(this.replica, n))
-    if head then
-      local name = "p:" .. head.frame.pool
-      for _, stood in ipairs(line.leave(head)) do
-        dispatch.wake(stood)
-      end
-      -- a call behind its flow's head may have held a key
-      if #head.frame.candidates > 1 then
-        dispatch.wake(name)
-      end
+  local function cancel(numbers)
+    for _, name in ipairs(leaving.cancel(this.replica, numbers)) do
+      dispatch.wake(name)
     end
   end
 
@@ -125,9 +118,13 @@ do
   end
 
   local function operations(argv, at)
-    local arrivals = {}
+    local arrivals, gone = {}, {}
     while at <= #argv do
       local op = argv[at]
+      if gone[1] and op ~= "C" and op ~= "A" then
+        cancel(gone)
+        gone = {}
+      end
       if op == "A" then
         arrivals[#arrivals + 1], at = arrival(argv, at)
       elseif op == "S" then
@@ -141,8 +138,7 @@ do
         acknowledge(tonumber(argv[at + 1]))
         at = at + 2
       elseif op == "C" then
-        cancel(tonumber(argv[at + 1]))
-        at = at + 2
+        gone[#gone + 1], at = tonumber(argv[at + 1]), at + 2
       elseif op == "F" then
         if this.waiting > 0 then
           line.correct(argv[at + 2], argv[at + 1], tonumber(argv[at + 3]))
@@ -154,6 +150,9 @@ do
       else
         error("unknown operation")
       end
+    end
+    if gone[1] then
+      cancel(gone)
     end
     if not in_order(arrivals) then
       table.sort(arrivals, earlier)

@@ -30,12 +30,12 @@ def raise_descriptors() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-async def in_turns(true: Callable[[], bool]) -> None:
-    """Ask again, a turn of the loop and 20 ms between, until it is so."""
+async def in_turns(true: Callable[[], bool], pause: float = 0.02) -> None:
+    """Ask again, a turn of the loop and `pause` seconds between, until it is so."""
     async with asyncio.timeout(_PATIENCE):
         while not await asyncio.to_thread(true):
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.02):
+                async with asyncio.timeout(pause):
                     await asyncio.Event().wait()
 
 

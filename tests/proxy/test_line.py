@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from proxy.gate import Gate
-from proxy.line import Line
+from proxy.line import MOST_OPS, Line, Waiting
 from proxy.redis_host import RedisHost
 from proxy.session import Session
+from rules.gate import wire
 from rules.policy import Limit
 from rules.verdict import Charge, Grant, Plan, Taken
 from tests.redis_server import redis_server
@@ -62,6 +63,32 @@ def test_settlements_of_one_moment_are_one_of_all_that_was_charged() -> None:
         session.settle(charge, 7, delta)
     (settled,) = session.settles.values()
     assert (settled[0].cost, settled[1]) == (80, -70)
+
+
+@pytest.mark.parametrize(("count", "first"), [(MOST_OPS, True), (MOST_OPS + 1, False)])
+def test_a_store_that_may_have_much_to_forget_hears_of_who_waits_in_the_second_tick(count: int, first: bool) -> None:
+    """It forgets a tick's worth at a time, and what it is told before that is done is told in vain."""
+    line = Line("s", b"a" * 16, Session())
+    wish = plan((FLYING, 1))
+    for n in range(1, count + 1):
+        line.enter(Waiting(n, wish, wire.arrival(wish), 0, 1000, 0))
+    line.restate()
+    told = [b"A" in line.take(0, 1000).args for _ in range(2)]
+    assert told == [first, True]
+
+
+def test_of_many_that_leave_those_of_one_user_leave_together() -> None:
+    """The store opens each user's line once a tick."""
+    line = Line("s", b"a" * 16, Session())
+    for n in range(1, 2 * MOST_OPS + 1):
+        wish = replace(plan((FLYING, 1)), flow="xy"[n % 2])
+        waiting = Waiting(n, wish, wire.arrival(wish), 0, 1000, 0, sent=True)
+        line.waiting[n] = waiting
+        line.leave(waiting)
+    for _ in range(2):
+        gone = line.take(0, 1000).cancels
+        assert len({n % 2 for n in gone}) == 1
+        assert len(gone) == MOST_OPS
 
 
 def test_what_the_fallback_charged_to_a_period_is_handed_over_with_its_period() -> None:

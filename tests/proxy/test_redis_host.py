@@ -12,6 +12,8 @@ from proxy.store import StoreUnavailable
 from rules.gate import wire
 from tests.redis_server import RedisServer, free_port, redis_server
 
+from .test_patience import stand_still
+
 TICK: list[bytes | int] = [b"a" * 16, 1, 1, 1000, 0]
 
 
@@ -107,6 +109,17 @@ async def test_a_server_that_stops_answering_costs_one_time_out(server: RedisSer
     assert reply.status == wire.DONE
     await host.close()
     await patient.close()
+
+
+async def test_a_loop_that_stood_still_does_not_take_the_store_for_slow(server: RedisServer) -> None:
+    """Ten thousand clients that leave at once keep the loop for longer than a try may take."""
+    host = RedisHost(server.url, try_timeout=0.05)
+    await host.connect()
+    for number in (1, 2):
+        asyncio.get_running_loop().call_soon(stand_still, 0.2)
+        reply = wire.reply(await host.tick(wire.meta_key("s"), [*TICK[:2], number, *TICK[3:]]))
+        assert reply.status == wire.DONE
+    await host.close()
 
 
 async def test_a_tick_that_fails_disturbs_no_connect_beside_it(server: RedisServer) -> None:

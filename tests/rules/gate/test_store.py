@@ -65,6 +65,19 @@ CASES = {
       say(store.zrange("z", 0, -1))
       store.zput("z", {"first", 0, "last", 99})
       say(store.zrange("z", 0, -1))""",
+    "many members leave at once": """
+      for i = 1, 40 do store.zput("z", {"m" .. order.text(i), i % 7}) end
+      store.zdrop("z", {"m1", "m40", "m7", "none", "m7", "m20", "m21", "m22", "m23", "m33"})
+      say(store.zrange("z", 0, -1))
+      say(store.zrank("z", "m39"))
+      store.zput("z", {"first", -1, "m7", 3, "last", 99})
+      say(store.zrange("z", 0, -1))
+      store.zdrop("y", {"1", "2", "3", "4", "5", "6", "7", "8"})
+      store.zput("y", {"a", 1, "b", 2})
+      store.zdrop("y", {"a", "1", "2", "3", "4", "5", "6", "7", "b"})
+      say(store.zrange("y", 0, -1))
+      store.zput("y", {"c", 1})
+      say(store.zrange("y", 0, -1))""",
     "scores, ranks and counts": """
       store.zput("z", {"a", 1, "b", 2, "c", 2, "d", 7})
       say(store.zscores("z", {"a", "d", "none"}))

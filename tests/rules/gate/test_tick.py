@@ -84,10 +84,11 @@ def test_a_resync_replaces_what_the_replica_had(a: Replica, b: Replica) -> None:
 
 
 def test_a_resync_of_many_waiting_calls_takes_several_ticks(a: Replica, b: Replica) -> None:
-    """At most 200 are forgotten in a tick; the replica is asked again until all are."""
+    """At most 500 are forgotten in a tick; the replica is asked again until all are."""
     limit = flying(1)
     a.arrive(call(charge(limit)))
-    a.tick(*[a.arrival(call(charge(limit))) for _ in range(450)])
+    for _ in range(3):
+        a.tick(*[a.arrival(call(charge(limit), queue=10_000)) for _ in range(400)])
     statuses = []
     for _ in range(3):
         a.restart()
