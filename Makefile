@@ -24,6 +24,9 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev redis
 	$(BIN)/python -m tests.bench.main_path
 	$(BIN)/python -m tests.bench.gate
+	$(BIN)/python -m tests.bench.fairness
+	$(BIN)/python -m tests.bench.fairness hog --amount 1200 --window 60
+	$(BIN)/python -m tests.bench.retry_after
 	$(BIN)/python -m tests.bench.use
 	$(BIN)/python -m tests.bench.steady
 	$(BIN)/python -m tests.bench.script
