@@ -29,7 +29,7 @@ bench: $(VENV)/.dev redis
 	$(BIN)/python -m tests.bench.script
 	$(BIN)/python -m tests.bench.held
 
-soak: $(VENV)/.dev redis mutants
+soak: $(VENV)/.dev redis
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n 2 tests
 	$(BIN)/python -m tests.bench.use --full --windows 3
 
