@@ -25,9 +25,6 @@ do
 
   -- The part of a burst that goes with the part of N in use.
   local function part_of(burst, limit, amount)
-    if amount == limit.amount then
-      return burst
-    end
     return max(1, floor(burst * amount / limit.amount))
   end
 
@@ -40,7 +37,7 @@ do
     local p, length = b.pace, limit.length
     local slow = amount - part_of(limit.idle, limit, amount)
     local even = ceil(amount * b.w / length)
-    local free = max(0, amount - used)
+    local free = amount - used
     local flow, spare = amount, amount
     window.walk(b, function(units, leaves_in)
       -- of an even flow one slice leaves as the next is due
@@ -69,7 +66,7 @@ do
     end
     local passed = this.now - p.at
     if passed < length then
-      local part = passed * flow + min(p.rest, length - 1)
+      local part = passed * flow + min(p.rest, length)
       local whole = floor(part / length)
       if whole < p.over then
         return p.over - whole, part - whole * length
@@ -107,7 +104,7 @@ do
       -- large enough to show in the flow at once
       p.found = 0
     end
-    b.paced, b.changed = true, true
+    b.paced = true
   end
 
   -- Somebody begins to wait, or waits no more. `b.q` is as it was before.
@@ -119,7 +116,7 @@ do
       b.pace.found = 0
     end
     b.pace.busy = this.now + limit.length
-    b.paced, b.changed = true, true
+    b.paced = true
   end
 
   -- The flow grows as slices leave: when `short` will have drained since the last call, if none goes before. By then
