@@ -32,7 +32,7 @@ bench: $(VENV)/.dev redis
 	$(BIN)/python -m tests.bench.script
 	$(BIN)/python -m tests.bench.held
 
-soak: $(VENV)/.dev redis mutants
+soak: $(VENV)/.dev redis
 	HEADGATE_HISTORIES=10000 $(BIN)/python -m pytest -n 2 -o timeout=7200 -m "not alone" tests
 	$(BIN)/python -m pytest -m "alone" tests
 	$(BIN)/python -m tests.bench.use --full --windows 3

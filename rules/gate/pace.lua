@@ -40,7 +40,7 @@ do
     local p, length = b.pace, limit.length
     local slow = amount - part_of(limit.idle, limit, amount)
     local even = ceil(amount * b.w / length)
-    local free = max(0, amount - used)
+    local free = amount - used
     local flow, spare = amount, amount
     window.walk(b, function(units, leaves_in)
       -- of an even flow one slice leaves as the next is due
@@ -69,7 +69,7 @@ do
     end
     local passed = this.now - p.at
     if passed < length then
-      local part = passed * flow + min(p.rest, length - 1)
+      local part = passed * flow + min(p.rest, length)
       local whole = floor(part / length)
       if whole < p.over then
         return p.over - whole, part - whole * length

@@ -19,8 +19,8 @@ do
   local function period(b, finish)
     local found = b.periods[finish]
     if not found then
-      found = { key = b.key .. ":" .. text(finish), used = 0, changed = false }
-      found.used = store.numbers(found.key, { "used" })[1] or 0
+      local key = b.key .. ":" .. text(finish)
+      found = { key = key, used = store.numbers(key, { "used" })[1] or 0, changed = false }
       b.periods[finish] = found
     end
     return found

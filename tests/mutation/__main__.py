@@ -32,11 +32,14 @@ def main() -> int:
     chosen = options.parse_args()
     files = chosen.file or NAMES
     everything = [mutant for name in files for mutant in mutants(name, gate.text(name))]
-    survivors = _run(everything, chosen.j, ["quick"] if chosen.quick else [])
-    return _judge(everything, survivors, files)
+    reasons = known.read(known.FILE.read_text(encoding="utf-8"))
+    survivors = _run(everything, reasons, chosen.j, ["quick"] if chosen.quick else [])
+    return _judge(everything, survivors, reasons, files)
 
 
-def _run(everything: list[Mutant], processes: int, options: list[str]) -> list[Mutant]:
+def _run(
+    everything: list[Mutant], reasons: dict[known.Identity, str], processes: int, options: list[str]
+) -> list[Mutant]:
     # neighbours stay together: what kills one is likely to kill the next
     size = -(-len(everything) // processes)
     with tempfile.TemporaryDirectory() as folder:
@@ -44,7 +47,8 @@ def _run(everything: list[Mutant], processes: int, options: list[str]) -> list[M
         for i in range(processes):
             part = list(range(i * size, min((i + 1) * size, len(everything))))
             work, result = Path(folder, f"{i}.work"), Path(folder, f"{i}.result")
-            work.write_text(json.dumps([[m.file, m.text, _said(m)] for m in (everything[j] for j in part)]))
+            parts = [everything[j] for j in part]
+            work.write_text(json.dumps([[m.file, m.text, _said(m), m.identity in reasons] for m in parts]))
             command = [sys.executable, "-m", "tests.mutation.session", str(work), str(result), *options]
             running.append((part, result, subprocess.Popen(command)))
         survivors = []
@@ -59,8 +63,9 @@ def _said(mutant: Mutant) -> str:
     return f"{mutant.file}.lua:{mutant.lines[0]} {mutant.within}\n- {mutant.before}\n+ {mutant.after}\n"
 
 
-def _judge(everything: list[Mutant], survivors: list[Mutant], files: list[str]) -> int:
-    reasons = known.read(known.FILE.read_text(encoding="utf-8")) if known.FILE.exists() else {}
+def _judge(
+    everything: list[Mutant], survivors: list[Mutant], reasons: dict[known.Identity, str], files: list[str]
+) -> int:
     new = [mutant for mutant in survivors if mutant.identity not in reasons]
     alive = {mutant.identity for mutant in survivors}
     stale = [identity for identity in reasons if identity[0] in files and identity not in alive]

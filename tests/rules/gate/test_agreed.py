@@ -99,6 +99,24 @@ def test_a_call_that_only_the_larger_amount_holds_waits_for_the_smaller_to_go(
     assert grants(a.tick()) == [2]
 
 
+@pytest.mark.parametrize(("later", "wait"), [(249, 751), (250, 1000)])
+def test_a_claim_repeated_holds_anew_from_a_quarter_of_a_second_on(
+    a: Replica, b: Replica, clock: Clock, later: int, wait: int
+) -> None:
+    """Sooner it stands as it was."""
+    take(b, window(0))
+    clock.now += later
+    take(b, window(0))
+    assert refusal(a.arrive(call(charge(window(5), 4), wait=0))) == ("wait_too_long", wait)
+
+
+def test_what_is_named_in_a_tick_holds_for_the_rest_of_it(a: Replica, b: Replica) -> None:
+    """One names what the other has named, and more in the same tick: the other alone cannot take it back."""
+    assert take(a, window(1))
+    b.tick(*[b.arrival(call(charge(limit), wait=0)) for limit in (window(1), window(2))])
+    assert not take(a, window(2))
+
+
 def test_a_share_is_that_of_the_amount_that_holds(a: Replica, b: Replica) -> None:
     """Half of 4, not of 8."""
     take(b, window(4), "elsewhere")

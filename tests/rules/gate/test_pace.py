@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
+import math
 
 import pytest
 
@@ -11,7 +13,7 @@ from rules.gate import wire
 from rules.policy import Limit
 
 from .crowd import Crowd
-from .driver import Clock, Host, Replica, call, charge, grants, refusal, window
+from .driver import Clock, Host, Replica, TablesHost, call, cancel, charge, grants, refusal, window
 
 MINUTE = window(600, ms=60_000, slices=240, burst=300)
 """Ten a second, half of it at once."""
@@ -23,6 +25,25 @@ def fill(a: Replica, limit: Limit, most: int = 10_000) -> int:
         if not grants(a.arrive(call(charge(limit), wait=0))):
             return count
     return most
+
+
+def wait(a: Replica, limit: Limit, cost: int = 1) -> int | None:
+    """How long a call would wait that may not."""
+    return refusal(a.arrive(call(charge(limit, cost), wait=0)))[1]
+
+
+def goes(a: Replica, limit: Limit, cost: int) -> bool:
+    """Whether a call goes at once."""
+    return bool(grants(a.arrive(call(charge(limit, cost), wait=0))))
+
+
+def busy_and_empty(a: Replica, clock: Clock, limit: Limit = MINUTE) -> None:
+    """The limit's window is empty, a slice just begins, and some seconds ago somebody waited no more."""
+    assert goes(a, limit, 300)
+    assert a.arrive(call(charge(limit, 400), wait=10**6)).held
+    clock.now += 50_000
+    a.tick(cancel(a.count))
+    clock.now = (1_000_000 // limit.slice_ms + 1) * limit.slice_ms + 60_000
 
 
 def times_served(host: Host, clock: Clock, limit: Limit, calls: int, ms: int) -> list[int]:
@@ -186,6 +207,32 @@ def test_a_smaller_share_is_paced_in_proportion(a: Replica, clock: Clock) -> Non
     assert fill(a, MINUTE) == 1
 
 
+@pytest.mark.parametrize(("share", "burst"), [(10, 3), (5, 1)])
+def test_a_burst_shared_is_of_whole_units(a: Replica, share: int, burst: int) -> None:
+    """Of a window of 6 or of 3, half: at most, so that of three it is one."""
+    a.share = share
+    assert fill(a, MINUTE) == burst
+
+
+def test_a_small_share_of_a_busy_window_goes_one_by_one(a: Replica, clock: Clock) -> None:
+    """A tenth of 6 would be nothing: one goes at once."""
+    busy_and_empty(a, clock)
+    a.share = 10
+    assert fill(a, MINUTE) == 1
+
+
+@pytest.mark.parametrize(("later", "count"), [(59_999, 0), (60_000, 1)])
+def test_what_was_over_counts_for_a_length_at_most(a: Replica, clock: Clock, later: int, count: int) -> None:
+    """60 were over when the share became a hundredth: they would drain for ten minutes."""
+    (granted,) = a.arrive(call(charge(MINUTE, 300), wait=0)).granted
+    assert a.arrive(call(charge(MINUTE, 400), wait=10**6)).held
+    clock.now += 1
+    a.tick(cancel(a.count), wire.settle(charge(MINUTE, 300), granted.slices[0], -300))
+    a.share = 10
+    clock.now += later - 1
+    assert fill(a, MINUTE) == count
+
+
 def test_wakes_for_a_fast_flow_are_a_few_milliseconds_apart(host: Host, clock: Clock) -> None:
     """Ten calls go each 10 ms; the line is looked at every 5 ms at most, and loses nothing by it."""
     limit = window(60_000, ms=60_000, slices=240, burst=100)
@@ -196,3 +243,151 @@ def test_wakes_for_a_fast_flow_are_a_few_milliseconds_apart(host: Host, clock: C
     looks = crowd.replicas[0].seq - before
     assert crowd.count("hog") - served >= 1990
     assert looks <= 3 * 2000 // 5
+
+
+def test_a_wake_is_at_a_multiple_of_5_ms(a: Replica, clock: Clock) -> None:
+    """What goes each millisecond is looked at when the clock shows 5, 10, 15 ..."""
+    limit = window(60_000, ms=60_000, slices=240, burst=100)
+    clock.now += 1
+    assert goes(a, limit, 100)
+    assert wait(a, limit) == 4
+
+
+def test_where_next_to_nothing_is_left_a_sixteenth_goes_on(a: Replica) -> None:
+    """599 of 600 are spent: 38 per minute, the next multiple of 5 ms after 1579."""
+    assert goes(a, MINUTE, 599)
+    assert wait(a, MINUTE) == 1580
+
+
+def test_the_flow_is_what_lasts_until_something_leaves_and_a_little_more(a: Replica, clock: Clock) -> None:
+    """4200 of 8400 are left, and 2100 of those spent count as the next slice: 5824 per minute for 64.9 s, and a 64th."""
+    limit = window(8400, ms=60_000, slices=4, burst=4200)
+    clock.now += 100
+    assert goes(a, limit, 4200)
+    assert wait(a, limit, 840) == math.ceil(840 * 60_000 / (5824 + 91))
+
+
+def test_of_what_leaves_soon_only_an_even_part_lasts_beyond_it(a: Replica, clock: Clock) -> None:
+    """9 are left, and 10 of the 2150 that leave in 6 s: 192 per minute, and not 2159 in those 6 s."""
+    limit = window(2400, ms=60_000, slices=240, burst=1200)
+    assert goes(a, limit, 2150)
+    clock.now += 54_250
+    assert goes(a, limit, 241)
+    assert wait(a, limit) == 315
+
+
+@pytest.mark.parametrize(("later", "burst"), [(49_749, 60), (49_750, 300)])
+def test_a_window_is_idle_a_whole_length_after_the_last_wait(a: Replica, clock: Clock, later: int, burst: int) -> None:
+    """To the millisecond."""
+    busy_and_empty(a, clock)
+    clock.now += later
+    assert fill(a, MINUTE) == burst
+
+
+def test_the_flow_holds_for_a_slice(a: Replica, clock: Clock) -> None:
+    """Found when 600 were left: 609 per minute. A slice later 541 are, and by growing the flow brings 59 in 5.675 s."""
+    busy_and_empty(a, clock)
+    assert goes(a, MINUTE, 59)
+    waits = [wait(a, MINUTE, 60)]
+    clock.now += 249
+    waits.append(wait(a, MINUTE, 60))
+    clock.now += 1
+    waits.append(wait(a, MINUTE, 60))
+    due = math.ceil(59 * 60_000 / 609)
+    assert waits == [due, due - 249, 5675]
+
+
+def test_a_flow_grows_by_all_that_leaves(a: Replica, clock: Clock) -> None:
+    """60 drain by when 300 leave 30 s from now, from 240 that are left; what leaves after those tells no other time."""
+    busy_and_empty(a, clock)
+    assert goes(a, MINUTE, 300)
+    clock.now += 30_000
+    assert goes(a, MINUTE, 60)
+    clock.now += 250
+    assert wait(a, MINUTE, 60) == 5800
+
+
+def test_the_flow_stays_when_one_more_begins_to_wait(a: Replica, clock: Clock) -> None:
+    """In a slice of 15 s: 60 went when the flow was 609 per minute, and the next 60 go by it."""
+    limit = dataclasses.replace(MINUTE, slices=4)
+    busy_and_empty(a, clock, limit)
+    assert goes(a, limit, 60)
+    assert a.arrive(call(charge(limit, 60))).held
+    clock.now += 5911
+    assert not grants(a.tick())
+    clock.now += 1
+    assert grants(a.tick())
+
+
+def test_the_flow_is_found_anew_when_the_first_begins_to_wait(a: Replica, clock: Clock) -> None:
+    """In a slice of 15 s: 240 went at once when the flow was 609 per minute; the next 60 do not go by it."""
+    limit = dataclasses.replace(MINUTE, slices=4)
+    assert goes(a, limit, 300)
+    clock.now += 54_000
+    assert [goes(a, limit, 60) for _ in range(4)] == [True] * 4
+    assert a.arrive(call(charge(limit, 60))).held
+    clock.now += 5912
+    assert not grants(a.tick())
+    clock.now += 2088
+    assert grants(a.tick())
+
+
+def test_a_window_that_is_not_paced_keeps_nothing_of_it(clock: Clock) -> None:
+    """Neither when it is charged nor when somebody waits for it."""
+    host = TablesHost()
+    a, limit = Replica(host, clock), window(2)
+    assert fill(a, limit) == 2
+    assert a.arrive(call(charge(limit))).held
+    contents = str(host.contents())
+    assert re.search(r"w:w:x/h=2 \d+ \d+ \d+ \d+ 0 0 0 0 0 0 0\b", contents)
+
+
+def test_what_a_settlement_frees_speeds_up_who_comes_a_slice_later(a: Replica, clock: Clock) -> None:
+    """60 of 600 are left and go slowly; when 540 are, two go each 200 ms."""
+    busy_and_empty(a, clock)
+    (granted,) = a.arrive(call(charge(MINUTE, 540), wait=0)).granted
+    clock.now += 12_000
+    assert goes(a, MINUTE, 15)
+    a.tick(wire.settle(charge(MINUTE, 540), granted.slices[0], -500))
+    assert not goes(a, MINUTE, 2)
+    clock.now += 250
+    assert goes(a, MINUTE, 2)
+
+
+def test_what_drains_when_nothing_is_over_is_lost(a: Replica, clock: Clock) -> None:
+    """One goes, and in 148 ms one and a half drain: the half is no credit for the 60 that go then."""
+    busy_and_empty(a, clock)
+    assert goes(a, MINUTE, 1)
+    clock.now += 148
+    assert goes(a, MINUTE, 60)
+    assert wait(a, MINUTE, 60) == math.ceil(60 * 60_000 / 609)
+
+
+def test_a_unit_has_drained_when_all_of_it_has(a: Replica, clock: Clock) -> None:
+    """In 3 ms 999 thousandths of a unit drain at 333 per second: ten are over, and not nine."""
+    limit = window(333, ms=1000, slices=10, burst=10)
+    assert goes(a, limit, 1)
+    clock.now += 3
+    assert goes(a, limit, 9)
+    assert not goes(a, limit, 1)
+
+
+def test_what_a_settlement_frees_is_room_for_a_burst_a_slice_later(a: Replica, clock: Clock) -> None:
+    """100 of 600 are left, 46 of them for the 27.25 s until the next leave: 54 go at once, and not 55."""
+    limit = dataclasses.replace(MINUTE, burst=500)
+    (granted,) = a.arrive(call(charge(limit, 500), wait=0)).granted
+    clock.now += 30_000
+    assert goes(a, limit, 49)
+    assert goes(a, limit, 11)
+    a.tick(wire.settle(charge(limit, 500), granted.slices[0], -60))
+    clock.now += 3000
+    assert not goes(a, limit, 55)
+    assert goes(a, limit, 54)
+
+
+def test_no_more_than_the_burst_goes_at_once_when_much_leaves_soon(a: Replica, clock: Clock) -> None:
+    """350 are left and 250 leave in 6.25 s: 300 go, and no call more."""
+    assert goes(a, MINUTE, 250)
+    clock.now += 54_000
+    assert [goes(a, MINUTE, 60) for _ in range(5)] == [True] * 5
+    assert not goes(a, MINUTE, 1)

@@ -8,7 +8,7 @@ import pytest
 
 from rules.gate import wire
 
-from .driver import Clock, Replica, TablesHost, call, charge, grants, quota, refusal
+from .driver import Clock, Replica, TablesHost, call, charge, grants, quota, refusal, window
 
 LA = "America/Los_Angeles"
 HOUR = 3_600_000
@@ -127,23 +127,49 @@ def test_whoever_comes_behind_more_than_a_days_amount_is_told_a_later_day(a: Rep
     assert refusal(a.arrive(call(charge(limit, 2), wait=0))) == ("wait_too_long", 6 * HOUR)
 
 
-def test_a_replica_whose_clock_is_days_behind_only_waits(a: Replica, clock: Clock) -> None:
+@pytest.mark.parametrize(("now", "hours"), [("2026-11-24T18:00", 72), ("2026-11-24T00:00", 24)])
+def test_a_replica_whose_clock_is_days_behind_only_waits(a: Replica, clock: Clock, now: str, hours: int) -> None:
     """It names no period that is now: its calls are counted in the last it names, and told to come back in a minute."""
-    limit, clock.now = quota(1), at("2026-11-24T18:00")
-    a.skew = -72 * HOUR
+    limit, clock.now = quota(1), at(now)
+    a.skew = -hours * HOUR
     assert grants(a.arrive(call(charge(limit), wait=0)))
     assert refusal(a.arrive(call(charge(limit), wait=0))) == ("wait_too_long", 60_000)
 
 
 def test_a_months_use_is_kept_until_it_ends(clock: Clock) -> None:
-    """Expiry throws away what is over, not what is long: swept on the 20th, the 1st's use still counts."""
+    """Expiry throws away what is over, not what is long: on the month's last noon the 1st's use counts, on the next
+    month's second it is gone."""
     host, limit = TablesHost(), quota(5, period="month")
     a, clock.now = Replica(host, clock), at("2026-11-01T12:00")
     assert grants(a.arrive(call(charge(limit, 5), wait=0)))
-    clock.now = at("2026-11-20T12:00")
+    clock.now = at("2026-11-30T12:00")
     host.engine.sweep(clock.now)
     a.restart()
     assert not grants(a.arrive(call(charge(limit, 1), wait=0)))
+    assert "q:d:x" in str(host.contents())
+    clock.now = at("2026-12-02T12:00")
+    host.engine.sweep(clock.now)
+    assert "q:d:x" not in str(host.contents())
+
+
+def test_a_period_that_is_over_is_past_correction(clock: Clock) -> None:
+    """At midnight to the millisecond."""
+    host, limit = TablesHost(), quota(10)
+    a, clock.now = Replica(host, clock), at("2026-11-24T23:59:59.999")
+    (granted,) = a.arrive(call(charge(limit, 10), wait=0)).granted
+    a.tick(wire.settle(charge(limit, 10), granted.slices[0], -1))
+    assert "/used=9" in str(host.contents())
+    clock.now += 1
+    a.tick(wire.settle(charge(limit, 10), granted.slices[0], -1))
+    assert "/used=9" in str(host.contents())
+
+
+def test_a_day_with_room_is_no_reason_to_wait(a: Replica, clock: Clock) -> None:
+    """5 of 10 are left for a call of 5: the window that is full tells the wait."""
+    charges, clock.now = [charge(window(1)), charge(quota(10), 5)], at("2026-11-24T18:00")
+    assert grants(a.arrive(call(*charges, wait=0)))
+    (refused,) = a.arrive(call(*charges, wait=0)).refused
+    assert (refused.position, refused.wait_ms) == (1, 1100)
 
 
 def test_a_cost_above_the_amount_never_fits_and_costs_add_up(a: Replica, clock: Clock) -> None:
