@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 import math
+import re
 
 import pytest
 
@@ -260,7 +260,7 @@ def test_where_next_to_nothing_is_left_a_sixteenth_goes_on(a: Replica) -> None:
 
 
 def test_the_flow_is_what_lasts_until_something_leaves_and_a_little_more(a: Replica, clock: Clock) -> None:
-    """4200 of 8400 are left, and 2100 of those spent count as the next slice: 5824 per minute for 64.9 s, and a 64th."""
+    """4200 of 8400 are left, and 2100 of those spent count as the next slice: 5824 per minute for 64.9 s, and 1/64."""
     limit = window(8400, ms=60_000, slices=4, burst=4200)
     clock.now += 100
     assert goes(a, limit, 4200)
