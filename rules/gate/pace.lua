@@ -148,7 +148,7 @@ do
     if short <= 0 then
       return this.now
     end
-    local at = this.now + max(0, ceil((short * length - rest) / p.flow))
+    local at = this.now + ceil((short * length - rest) / p.flow)
     if at - this.now > b.w then
       at = min(at, grown(b, amount, used, p.over + ahead - slack))
     end

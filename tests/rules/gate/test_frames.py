@@ -55,6 +55,19 @@ def test_a_call_that_waits_for_hours_is_still_known(clock: Clock) -> None:
     assert grants(a.tick(gauge(charge(one), 0))) == [2]
 
 
+def test_a_call_whose_frame_is_lost_is_lost_too(redis_of_gate: RedisServer, clock: Clock) -> None:
+    """Nobody knows what it asked for; the others are served."""
+    host = RedisClockHost(redis_of_gate)
+    a, one = Replica(host, clock), flying(1)
+    a.arrive(call(charge(one)))
+    a.arrive(call(charge(one)))
+    host.client.delete(*cast(list[bytes], host.client.keys("rl:{s}:fr:*")))
+    a.arrive(call(charge(one, 1), keys=[key("other")]))
+    served = grants(a.tick(gauge(charge(one), 0)))
+    host.close()
+    assert served == [3]
+
+
 def test_limits_that_changed_make_another_frame(host: Host, clock: Clock) -> None:
     """A call keeps the amounts it came with, whatever the next one of the same keys and buckets brings."""
     a = Replica(host, clock)
