@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import re
 
 import pytest
 
@@ -14,7 +13,7 @@ from rules.policy import Limit
 from rules.verdict import Charge
 
 from .crowd import Crowd
-from .driver import Clock, Host, Replica, TablesHost, call, cancel, charge, flying, grants, refusal, window
+from .driver import Clock, Host, Replica, call, cancel, charge, flying, grants, refusal, window
 
 MINUTE = window(600, ms=60_000, slices=240, burst=300)
 """Ten a second, half of it at once."""
@@ -332,16 +331,6 @@ def test_the_flow_is_found_anew_when_the_first_begins_to_wait(a: Replica, clock:
     assert not grants(a.tick())
     clock.now += 2088
     assert grants(a.tick())
-
-
-def test_a_window_that_is_not_paced_keeps_nothing_of_it(clock: Clock) -> None:
-    """Neither when it is charged nor when somebody waits for it."""
-    host = TablesHost()
-    a, limit = Replica(host, clock), window(2)
-    assert fill(a, limit) == 2
-    assert a.arrive(call(charge(limit))).held
-    contents = str(host.contents())
-    assert re.search(r"w:w:x/h=2 \d+ \d+ \d+ \d+ 0 0 0 0 0 0 0\b", contents)
 
 
 def test_what_a_settlement_frees_speeds_up_who_comes_a_slice_later(a: Replica, clock: Clock) -> None:
