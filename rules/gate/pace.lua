@@ -25,9 +25,6 @@ do
 
   -- The part of a burst that goes with the part of N in use.
   local function part_of(burst, limit, amount)
-    if amount == limit.amount then
-      return burst
-    end
     return max(1, floor(burst * amount / limit.amount))
   end
 
@@ -119,7 +116,6 @@ do
       b.pace.found = 0
     end
     b.pace.busy = this.now + limit.length
-    b.changed = true
   end
 
   -- The flow grows as slices leave: when `short` will have drained since the last call, if none goes before. By then

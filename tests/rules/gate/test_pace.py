@@ -13,7 +13,7 @@ from rules.policy import Limit
 from rules.verdict import Charge
 
 from .crowd import Crowd
-from .driver import Clock, Host, Replica, call, cancel, charge, flying, grants, refusal, window
+from .driver import Clock, Host, Replica, TablesHost, call, cancel, charge, flying, grants, refusal, window
 
 MINUTE = window(600, ms=60_000, slices=240, burst=300)
 """Ten a second, half of it at once."""
@@ -424,3 +424,14 @@ def test_a_wake_is_put_off_only_where_what_drains_meanwhile_is_room(
     clock.now += 2
     assert goes(a, limit, 100)
     assert wait(a, limit, cost) == ms
+
+
+def test_a_window_that_is_not_paced_keeps_nothing_of_it(clock: Clock) -> None:
+    """Neither when it is charged nor when somebody waits for it."""
+    host = TablesHost()
+    a, limit = Replica(host, clock), window(2)
+    assert fill(a, limit) == 2
+    assert a.arrive(call(charge(limit))).held
+    head = str(host.contents()).partition(":1/w:w:x/h=")[2].partition(";")[0].split()
+    assert head[0] == "2"
+    assert head[-7:] == ["0"] * 7
