@@ -25,9 +25,6 @@ do
 
   -- The part of a burst that goes with the part of N in use.
   local function part_of(burst, limit, amount)
-    if amount == limit.amount then
-      return burst
-    end
     return max(1, floor(burst * amount / limit.amount))
   end
 
@@ -119,7 +116,6 @@ do
       b.pace.found = 0
     end
     b.pace.busy = this.now + limit.length
-    b.changed = true
   end
 
   -- The flow grows as slices leave: when `short` will have drained since the last call, if none goes before. By then
@@ -148,7 +144,7 @@ do
     if short <= 0 then
       return this.now
     end
-    local at = this.now + max(0, ceil((short * length - rest) / p.flow))
+    local at = this.now + ceil((short * length - rest) / p.flow)
     if at - this.now > b.w then
       at = min(at, grown(b, amount, used, p.over + ahead - slack))
     end

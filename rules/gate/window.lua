@@ -149,9 +149,6 @@ do
   -- When `need` will have room under `amount`, nothing else being charged. More than one amount waits for whole
   -- windows: each turns over once per L.
   function window.earliest(b, need, amount)
-    if b.sum + need <= amount then
-      return b.now
-    end
     local turns = 0
     if need > amount then
       turns = floor((need - 1) / amount)
@@ -163,28 +160,28 @@ do
       if not b.slices[i] then
         fetch(b, i, math.min(i + STEP - 1, b.hi))
       end
-      if b.slices[i] > 0 then
-        short = short - b.slices[i]
-        at = (i + 1) * b.w + b.length
-      end
+      short, at = short - b.slices[i], (i + 1) * b.w + b.length
       i = i + 1
     end
     return at + turns * b.length
   end
 
   function window.save(b)
-    if b.wiped then
-      store.delete(b.key)
-    elseif #b.gone > 0 then
-      store.drop(b.key, b.gone)
-    end
     local p = b.pace
     local values = { "h", string.format(HEAD, b.sum, b.lo or -1, b.hi or -1, b.w, b.q, p.over, p.at, p.rest, p.busy,
       p.flow, p.spare, p.found) }
     for i in pairs(b.marked) do
-      if b.lo and i >= b.lo then
+      if b.slices[i] == 0 then
+        -- when it leaves it is not told from one that was never charged
+        b.gone[#b.gone + 1] = text(i)
+      elseif b.lo and i >= b.lo then
         values[#values + 1], values[#values + 2] = text(i), b.slices[i]
       end
+    end
+    if b.wiped then
+      store.delete(b.key)
+    elseif #b.gone > 0 then
+      store.drop(b.key, b.gone)
     end
     store.put(b.key, values)
     if b.fresh or b.wiped or b.queued then

@@ -9,7 +9,22 @@ from rules import gate
 from rules.gate import wire
 from rules.gate.engine import Engine
 
-from .driver import Clock, Replica, TablesHost, call, charge, flying, grants, window
+from .driver import (
+    Clock,
+    Replica,
+    TablesHost,
+    block,
+    bucket,
+    call,
+    cancel,
+    charge,
+    flying,
+    gauge,
+    grants,
+    key,
+    quota,
+    window,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,3 +88,25 @@ def test_the_largest_tick_passes() -> None:
     reply = a.tick(*[a.arrival(call(charge(limit), wait=0)) for _ in range(500)])
     assert len(grants(reply)) == 500
     assert reply.status == wire.DONE
+
+
+def test_every_key_expires() -> None:
+    """Of each kind of limit, with calls that go, wait, are pushed and are given up; a block and a rest too."""
+    host, clock = TablesHost(), Clock(1_000_000)
+    a, b = Replica(host, clock, "a"), Replica(host, clock, "b")
+    ending = window(2, name="e", count_at="end", burst=1)
+    kinds = [window(2, burst=1), ending, flying(2), bucket(2, 1, 1000), quota(2)]
+    for limit in kinds:
+        for replica in (a, b):
+            for user in "uv":
+                keys = [key("k", charge(limit, scope="k"))] if user == "u" else None
+                replica.arrive(call(charge(limit), user=user, tier="t", keys=keys, wait=10**8))
+    a.tick(block("k", 50_000), cancel(a.count))
+    b.tick(gauge(charge(flying(2)), 0), gauge(charge(ending), 0))
+    clock.now += 2000
+    b.tick()
+    contents = str(host.contents()).split("'")[1].split(";")
+    kept = {entry.split("/")[1] for entry in contents if entry.startswith(("rl:{s}:1/", "rl:{s}:2/"))}
+    dying = {entry.split("/")[1].split("=")[0] for entry in contents if entry.startswith("rl:{s}:3/")}
+    assert len(kept) > 20
+    assert kept - dying == set()

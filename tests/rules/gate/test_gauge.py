@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .driver import Clock, Replica, ack, call, charge, flying, gauge, grants, key, refusal
+from .driver import Clock, Replica, TablesHost, ack, call, charge, flying, gauge, grants, key, refusal
 
 
 def test_no_more_than_the_amount_are_in_flight(a: Replica, b: Replica) -> None:
@@ -150,3 +150,59 @@ def test_a_landing_on_a_replica_that_forgets_it_serves_who_waits(a: Replica, b: 
     a.restart()
     a.tick()
     assert grants(b.tick()) == [1]
+
+
+def test_two_services_in_one_process_hold_their_own(clock: Clock) -> None:
+    """A replica has calls of both in flight, on limits of one name."""
+    host, limit = TablesHost(), flying(2)
+    s, t = Replica(host, clock), Replica(host, clock, service="t")
+    assert grants(s.arrive(call(charge(limit))))
+    assert [bool(grants(t.arrive(call(charge(limit), wait=0)))) for _ in range(3)] == [True, True, False]
+    t.tick(gauge(charge(limit), 1))
+    assert [bool(grants(t.arrive(call(charge(limit), wait=0)))) for _ in range(2)] == [True, False]
+
+
+def test_what_waits_for_a_call_to_end_is_counted(a: Replica) -> None:
+    """In units of cost, in this tick and the next."""
+    limit = flying(3)
+    assert a.explain(call(charge(limit))).rooms[0].ahead == 0
+    a.arrive(call(charge(limit), wait=0))
+    assert a.arrive(call(charge(limit, 3))).held
+    a.arrive(call(charge(limit), wait=0))
+    assert a.explain(call(charge(limit))).rooms[0].ahead == 3
+
+
+def test_a_gauge_that_is_stated_again_and_again_is_kept(clock: Clock) -> None:
+    """A call of half an hour is in flight for all of it."""
+    host, limit = TablesHost(), flying(1)
+    a = Replica(host, clock)
+    a.arrive(call(charge(limit)))
+    for _ in range(300):
+        clock.now += 6000
+        a.tick(gauge(charge(limit), 1))
+        host.engine.sweep(clock.now)
+    assert not grants(a.arrive(call(charge(limit), wait=0)))
+
+
+def test_a_bucket_that_was_forgotten_is_never_less_than_empty(clock: Clock) -> None:
+    """What the replica then lets go of was not counted there any more."""
+    host, limit, other = TablesHost(), flying(1), flying(9, name="other")
+    a = Replica(host, clock)
+    a.arrive(call(charge(limit)))
+    for _ in range(200):
+        clock.now += 6000
+        a.tick(gauge(charge(other), 1))
+        host.engine.sweep(clock.now)
+    assert "g:c:x" not in str(host.contents())
+    a.tick(gauge(charge(limit), 0))
+    assert [bool(grants(a.arrive(call(charge(limit), wait=0)))) for _ in range(2)] == [True, False]
+
+
+def test_a_replica_that_has_nothing_in_flight_leaves_nothing(clock: Clock) -> None:
+    """Its part goes, or a limit per user would leave one for every user."""
+    host, limit = TablesHost(), flying(1)
+    a = Replica(host, clock)
+    a.arrive(call(charge(limit)))
+    assert ":1/r:" + a.id.decode() + "/c:x=1" in str(host.contents())
+    a.tick(gauge(charge(limit), 0))
+    assert ":1/r:" + a.id.decode() not in str(host.contents())

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import re
 
 import pytest
 
 from rules.gate import wire
 from rules.policy import Limit
+from rules.verdict import Charge
 
 from .crowd import Crowd
-from .driver import Clock, Host, Replica, TablesHost, call, cancel, charge, grants, refusal, window
+from .driver import Clock, Host, Replica, TablesHost, call, cancel, charge, flying, grants, refusal, window
 
 MINUTE = window(600, ms=60_000, slices=240, burst=300)
 """Ten a second, half of it at once."""
@@ -193,6 +193,7 @@ def test_a_window_of_two_is_paced_by_its_length(a: Replica, clock: Clock) -> Non
     """N = 2 with a burst of 1: one now, and one when about half the window has passed."""
     limit = window(2, ms=1000, slices=10, burst=1)
     assert fill(a, limit) == 1
+    assert wait(a, limit) == 550
     clock.now += 400
     assert fill(a, limit) == 0
     clock.now += 100
@@ -332,16 +333,6 @@ def test_the_flow_is_found_anew_when_the_first_begins_to_wait(a: Replica, clock:
     assert grants(a.tick())
 
 
-def test_a_window_that_is_not_paced_keeps_nothing_of_it(clock: Clock) -> None:
-    """Neither when it is charged nor when somebody waits for it."""
-    host = TablesHost()
-    a, limit = Replica(host, clock), window(2)
-    assert fill(a, limit) == 2
-    assert a.arrive(call(charge(limit))).held
-    contents = str(host.contents())
-    assert re.search(r"w:w:x/h=2 \d+ \d+ \d+ \d+ 0 0 0 0 0 0 0\b", contents)
-
-
 def test_what_a_settlement_frees_speeds_up_who_comes_a_slice_later(a: Replica, clock: Clock) -> None:
     """60 of 600 are left and go slowly; when 540 are, two go each 200 ms."""
     busy_and_empty(a, clock)
@@ -391,3 +382,56 @@ def test_no_more_than_the_burst_goes_at_once_when_much_leaves_soon(a: Replica, c
     clock.now += 54_000
     assert [goes(a, MINUTE, 60) for _ in range(5)] == [True] * 5
     assert not goes(a, MINUTE, 1)
+
+
+def fits(a: Replica, *charges: Charge) -> list[int | None]:
+    """When a call would fit each of its limits, behind those that go before it."""
+    return [room.fits_ms for room in a.explain(call(*charges, user="who asks")).rooms]
+
+
+def test_what_may_go_at_once_is_told_no_wait(a: Replica) -> None:
+    """100 of the burst of 300 went this moment."""
+    assert goes(a, MINUTE, 100)
+    assert fits(a, charge(MINUTE)) == [0]
+
+
+@pytest.mark.parametrize("limit", [window(100), MINUTE])
+@pytest.mark.parametrize(("ahead", "cost"), [(5, 1), (30, 30)])
+def test_room_for_all_who_wait_is_no_wait(a: Replica, clock: Clock, limit: Limit, ahead: int, cost: int) -> None:
+    """One waits for a call to end, and asks for as much of the window as goes at once beside the call that comes."""
+    one = flying(1)
+    clock.now += 1
+    assert grants(a.arrive(call(charge(one))))
+    assert a.arrive(call(charge(one), charge(limit, ahead))).held
+    assert fits(a, charge(limit, cost)) == [0]
+
+
+@pytest.mark.parametrize(("cost", "ms"), [(60, 10_955), (50, 9415)])
+def test_a_wait_is_behind_all_that_goes_before(a: Replica, clock: Clock, cost: int, ms: int) -> None:
+    """60 are over and 60 wait: 120 drain before another 60; before 50, which share the turn, 100."""
+    busy_and_empty(a, clock)
+    assert goes(a, MINUTE, 60)
+    assert a.arrive(call(charge(MINUTE, 60))).held
+    assert fits(a, charge(MINUTE, cost)) == [ms]
+
+
+@pytest.mark.parametrize(("cost", "ms"), [(96, 95), (95, 98)])
+def test_a_wake_is_put_off_only_where_what_drains_meanwhile_is_room(
+    a: Replica, clock: Clock, cost: int, ms: int
+) -> None:
+    """5 drain in 5 ms: with as much to spare a call waits for a multiple of 5 ms, with less it does not."""
+    limit = window(60_000, ms=60_000, slices=240, burst=100)
+    clock.now += 2
+    assert goes(a, limit, 100)
+    assert wait(a, limit, cost) == ms
+
+
+def test_a_window_that_is_not_paced_keeps_nothing_of_it(clock: Clock) -> None:
+    """Neither when it is charged nor when somebody waits for it."""
+    host = TablesHost()
+    a, limit = Replica(host, clock), window(2)
+    assert fill(a, limit) == 2
+    assert a.arrive(call(charge(limit))).held
+    head = str(host.contents()).partition(":1/w:w:x/h=")[2].partition(";")[0].split()
+    assert head[0] == "2"
+    assert head[-7:] == ["0"] * 7

@@ -164,6 +164,31 @@ def test_a_period_that_is_over_is_past_correction(clock: Clock) -> None:
     assert "/used=9" in str(host.contents())
 
 
+def test_the_last_unit_that_a_call_waits_for_wakes_it(a: Replica, clock: Clock) -> None:
+    """One is given back, and one is asked for."""
+    limit, clock.now = quota(10), at("2026-11-24T18:00")
+    (granted,) = a.arrive(call(charge(limit, 10), wait=0)).granted
+    assert a.arrive(call(charge(limit, 1), wait=10 * HOUR)).held
+    assert grants(a.tick(wire.settle(charge(limit, 10), granted.slices[0], -1))) == [2]
+
+
+def test_all_that_begin_to_wait_in_a_tick_are_counted(a: Replica, clock: Clock) -> None:
+    """Two of 5 wait for tomorrow's 10: the third is told the day after."""
+    limit, clock.now = quota(10), at("2026-11-24T18:00")
+    assert a.explain(call(charge(limit))).rooms[0].ahead == 0
+    a.arrive(call(charge(limit, 10), wait=0))
+    assert len(a.tick(*[a.arrival(call(charge(limit, 5), wait=10 * HOUR)) for _ in range(2)]).held) == 2
+    assert a.explain(call(charge(limit))).rooms[0].ahead == 10
+    assert refusal(a.arrive(call(charge(limit, 5), wait=0))) == ("wait_too_long", 30 * HOUR)
+
+
+def test_a_call_that_costs_nothing_waits_like_others_where_too_much_was_used(a: Replica, clock: Clock) -> None:
+    """10 went of what is 5 now: the end of this day, not of one before."""
+    clock.now = at("2026-11-24T18:00")
+    a.arrive(call(charge(quota(10), 10), wait=0))
+    assert refusal(a.arrive(call(charge(quota(5), 0), wait=0))) == ("wait_too_long", 6 * HOUR)
+
+
 def test_a_day_with_room_is_no_reason_to_wait(a: Replica, clock: Clock) -> None:
     """5 of 10 are left for a call of 5: the window that is full tells the wait."""
     charges, clock.now = [charge(window(1)), charge(quota(10), 5)], at("2026-11-24T18:00")

@@ -6,7 +6,7 @@ import pytest
 
 from rules.gate import wire
 
-from .driver import Clock, Host, Replica, call, charge, grants, refusal, window
+from .driver import Clock, Host, Replica, TablesHost, call, charge, flying, grants, refusal, window
 
 
 def test_an_empty_window_serves_its_whole_amount_at_once(a: Replica) -> None:
@@ -200,4 +200,86 @@ def test_a_clock_that_steps_back_frees_nothing_early(host: Host, clock: Clock) -
     clock.now = 10_000
     assert not grants(a.arrive(call(charge(limit), wait=0)))
     clock.now = 51_100
+    assert grants(a.arrive(call(charge(limit), wait=0)))
+
+
+def stored(host: TablesHost) -> dict[str, str]:
+    """The slices that the store keeps of the window."""
+    entries = [entry.partition(":1/w:w:x/")[2] for entry in str(host.contents()).split(";")]
+    pairs = [entry.split("=") for entry in entries if entry]
+    return {name: value for name, value in pairs if name.isdecimal()}
+
+
+def test_the_store_keeps_the_slices_that_count_and_no_other(clock: Clock) -> None:
+    """Two leave of four, then all of them."""
+    host, limit = TablesHost(), window(9)
+    a, clock.now = Replica(host, clock), 10_000
+    for _ in range(4):
+        assert grants(a.arrive(call(charge(limit), wait=0)))
+        clock.now += 100
+    assert stored(host) == {"100": "1", "101": "1", "102": "1", "103": "1"}
+    clock.now = 11_250
+    assert grants(a.arrive(call(charge(limit, 2), wait=0)))
+    assert stored(host) == {"102": "1", "103": "1", "112": "2"}
+    clock.now = 20_050
+    assert grants(a.arrive(call(charge(limit, 3), wait=0)))
+    assert stored(host) == {"200": "3"}
+
+
+def test_a_slice_that_cost_nothing_after_all_leaves_the_store(clock: Clock) -> None:
+    """Or a window that is never empty would keep one more with each call that was given back whole."""
+    host, limit = TablesHost(), window(9)
+    a, clock.now = Replica(host, clock), 10_000
+    for _ in range(30):
+        (granted,) = a.arrive(call(charge(limit), wait=0)).granted
+        a.tick(wire.settle(charge(limit), granted.slices[0], -1))
+        clock.now += 100
+        assert grants(a.arrive(call(charge(limit, 0), wait=0)))
+    assert stored(host) == {}
+
+
+@pytest.mark.parametrize(
+    ("held", "cost", "ms"), [([8], 2, 1100), ([8], 3, 2100), ([10], 10, 2100), ([10, 10], 1, 3100)]
+)
+def test_whoever_comes_behind_more_than_one_amount_waits_for_whole_windows(
+    a: Replica, clock: Clock, held: list[int], cost: int, ms: int
+) -> None:
+    """10 went a moment ago: each further 10 wait for one more window."""
+    limit = window(10)
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+    for one in held:
+        assert a.arrive(call(charge(limit, one))).held
+    assert refusal(a.arrive(call(charge(limit, cost), wait=0))) == ("wait_too_long", ms)
+
+
+def test_what_waits_still_counts_when_all_slices_have_left(a: Replica, clock: Clock) -> None:
+    """A call that waits for another limit."""
+    limit, one = window(10), flying(1)
+    assert grants(a.arrive(call(charge(one), charge(limit))))
+    assert a.arrive(call(charge(one), charge(limit, 6))).held
+    clock.now += 5000
+    assert grants(a.arrive(call(charge(limit), wait=0)))
+    assert a.explain(call(charge(limit, 6))).rooms[0].ahead == 6
+
+
+def test_a_call_that_waits_goes_with_the_settlement_that_makes_room(a: Replica) -> None:
+    """In the same tick; a credit above the charge gives no more than it."""
+    limit = window(3)
+    (granted,) = a.arrive(call(charge(limit, 3), wait=0)).granted
+    assert a.arrive(call(charge(limit, 3))).held
+    assert grants(a.tick(wire.settle(charge(limit, 3), granted.slices[0], -5))) == [2]
+    assert not grants(a.arrive(call(charge(limit), wait=0)))
+
+
+@pytest.mark.parametrize("hours", [1, 24])
+def test_a_long_window_is_kept_until_its_last_slice_leaves(clock: Clock, hours: int) -> None:
+    """Expiry comes later than that, however long the window."""
+    host, limit = TablesHost(), window(1, ms=hours * 3_600_000)
+    a, clock.now = Replica(host, clock), 864_000_000
+    assert grants(a.arrive(call(charge(limit), wait=0)))
+    clock.now += limit.length_ms + limit.slice_ms - 1
+    host.engine.sweep(clock.now)
+    a.restart()
+    assert not grants(a.arrive(call(charge(limit), wait=0)))
+    clock.now += 1
     assert grants(a.arrive(call(charge(limit), wait=0)))
