@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,18 +13,9 @@ from rules.verdict import Explained
 from tests.redis_server import redis_server
 
 from .gates import FLYING, REQUESTS, TOKENS, granted, now_ms, plan, refused, running, until
-
-
-@pytest.fixture(params=["embedded", "redis"])
-async def gate(request: pytest.FixtureRequest) -> AsyncIterator[Gate]:
-    """A running gate on each host in turn."""
-    if request.param == "embedded":
-        async with running(Gate(now_ms=now_ms)) as embedded:
-            yield embedded
-        return
-    with redis_server() as server:
-        async with running(Gate(now_ms=now_ms, store=RedisHost(server.url, try_timeout=5.0))) as shared:
-            yield shared
+from .gates import gate as gate
+from .gates import make as make
+from .gates import redis_of_actor as redis_of_actor
 
 
 async def test_asking_takes_nothing(gate: Gate) -> None:

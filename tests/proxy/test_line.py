@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
 from proxy.gate import Gate
 from proxy.line import MOST_OPS, Line, Waiting
-from proxy.redis_host import RedisHost
 from proxy.session import Session
 from rules.gate import wire
 from rules.policy import Limit
 from rules.verdict import Charge, Grant, Plan, Taken
-from tests.redis_server import redis_server
 
 from .gates import FLYING, REQUESTS, TOKENS, granted, now_ms, plan, refused, running, until
+from .gates import gate as gate
+from .gates import make as make
+from .gates import redis_of_actor as redis_of_actor
 
 SLOWLY = Limit(
     id="tb",
@@ -29,18 +29,6 @@ SLOWLY = Limit(
     refill=(1, 1_000_000),
 )
 MONTHLY = Limit(id="q", name="monthly", kind="quota", meter="units", amount=10, period="month", timezone="UTC")
-
-
-@pytest.fixture(params=["embedded", "redis"])
-async def gate(request: pytest.FixtureRequest) -> AsyncIterator[Gate]:
-    """A running gate on each host in turn."""
-    if request.param == "embedded":
-        async with running(Gate(now_ms=now_ms)) as embedded:
-            yield embedded
-        return
-    with redis_server() as server:
-        async with running(Gate(now_ms=now_ms, store=RedisHost(server.url, try_timeout=5.0))) as shared:
-            yield shared
 
 
 @pytest.mark.parametrize(("limit", "most"), [(SLOWLY, 100), (MONTHLY, 10)])
