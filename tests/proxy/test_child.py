@@ -20,13 +20,13 @@ BECOME = WRAPPER + "become(sys.argv[1:], os.environ)"
 # A command that says which signals it gets, and ends at SIGTERM.
 LISTENER = """
 import signal, sys
-def got(number, frame):
+def got(number):
     print(signal.Signals(number).name, flush=True)
     if number == signal.SIGTERM: sys.exit(7)
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH, signal.SIGUSR1):
-    signal.signal(number, got)
+listened = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH, signal.SIGUSR1)
+signal.pthread_sigmask(signal.SIG_BLOCK, listened)
 print("ready", flush=True)
-while True: signal.pause()
+while True: got(signal.sigwait(listened))
 """
 
 

@@ -19,17 +19,17 @@ import json, os, signal, sys
 def main(prog_name):
     said = dict(zip(sys.argv[2::2], sys.argv[3::2]))
     print("log line", flush=True)
-    def ended(number, frame):
-        print("asked to end", file=sys.stderr, flush=True)
-        {at_end}
-    signal.signal(signal.SIGTERM, ended)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     {at_start}
     ready = said["--ready-file"]
     with open(ready + ".new", "w") as file:
         json.dump({{"proxy": "http://127.0.0.1:1", "argv": sys.argv[1:]}}, file)
     os.rename(ready + ".new", ready)
     os.rename(said["--witness"], said["--witness"] + "-ready")
-    while True: signal.pause()
+    while True:
+        signal.sigwait([signal.SIGTERM])
+        print("asked to end", file=sys.stderr, flush=True)
+        {at_end}
 """
 
 
