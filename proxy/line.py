@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from rules.gate import wire
 from rules.gate.standing import Standing, share
-from rules.verdict import Block, Charge, Grant, Plan, Refuse
+from rules.verdict import Charge, Grant, Plan, Refuse
 
 from .session import Session, elsewhere, is_live
 from .sight import Sight, Use
+from .words import Word, Words, heard
 
 MOST_OPS = 500
 """Operations in one tick (limiter.md 5: 10,000 clients may leave at once; the rest goes into the next tick)."""
@@ -69,7 +70,7 @@ class Batch:
     session: Session
     args: list[bytes | int]
     settles: dict[tuple[str, int, int], tuple[Charge, int]]
-    blocks: list[Block]
+    words: list[Word]
     cancels: list[int]
     incarnation: int
     sent_ms: float
@@ -99,11 +100,11 @@ class Line:
         self.use: dict[str, Use] = {}
         self.sight = Sight()
         self.waiting_everywhere = 0
+        self.words = Words()
         self._replica = replica
         self._arrivals: dict[int, Waiting] = {}
         self._cancels: list[int] = []
         self._ordered = 0
-        self._blocks: list[Block] = []
         self._acks: list[int] = []
         self._flying: dict[str, int] = {}
         self._stated: set[str] = set()
@@ -145,10 +146,6 @@ class Line:
             waiting.replaces, waiting.n, waiting.sent = waiting.n, n, False
             self.enter(waiting)
         waiting.plan, waiting.arrival, waiting.binds = plan, arrival, 0
-
-    def rest(self, block: Block) -> None:
-        """A scope must rest."""
-        self._blocks.append(block)
 
     def settle(self, grant: Grant, session: Session, actual: Mapping[str, float], stands: Standing) -> None:
         """True amounts by meter, in the meter's natural units; meters absent keep the estimate."""
@@ -202,7 +199,7 @@ class Line:
             or self._arrivals
             or self._cancels
             or self._stated
-            or self._blocks
+            or self.words
             or self._acks
             or self.session.settles
         )
@@ -243,17 +240,17 @@ class Line:
         for (_, _, slice_), (charge, delta) in settles.items():
             if delta:
                 args += wire.settle(charge, slice_, delta)
-        blocks, self._blocks = self._blocks[:MOST_OPS], self._blocks[MOST_OPS:]
+        words = self.words.take(MOST_OPS)
         for stands, delta in list(session.corrections.values())[:MOST_OPS]:
             args += wire.correct(stands, delta)
         session.corrections = {}
-        for block in blocks:
-            args += (b"B", wire.word(block.scope).encode(), max(0, min(block.for_ms, wire.MOST >> 10)))
+        for said in words:
+            args += said.operation
         # nothing is granted before all that is known to be used is counted; and a store that knew us has to forget what
         # waited, in several ticks if it was much (tick.lua), before it hears of it anew
         if not session.settles and (session.seq > 1 or len(self._arrivals) <= MOST_OPS):
             self._take_arrivals(args, cancels, now_ms, MOST_OPS - len(cancels))
-        return Batch(session, args, settles, blocks, cancels, session.incarnation, now_ms)
+        return Batch(session, args, settles, words, cancels, session.incarnation, now_ms)
 
     def _take_arrivals(self, args: list[bytes | int], cancels: list[int], now_ms: float, most: int) -> None:
         while self._arrivals and most > 0 and len(args) < MOST_ARGS:
@@ -300,6 +297,7 @@ class Line:
     ) -> None:
         """Act on a reply. `give(call, granted, made_ms)` opens the grant and hands it over; it was made no earlier."""
         batch.session.epoch = reply.epoch
+        heard(batch.words)
         self.waiting_everywhere = reply.waiting
         for n, position in reply.held:
             if (waiting := self.waiting.get(n)) is not None:
@@ -337,14 +335,14 @@ class Line:
         """The store did not run the tick: everything in it is said again, what is waiting or in flight by restate."""
         for charge, slice_, delta in [(c, key[2], d) for key, (c, d) in batch.settles.items()]:
             batch.session.settle(charge, slice_, delta)
-        self._blocks = batch.blocks + self._blocks
+        self.words.again(batch.words)
 
     def in_doubt(self, batch: Batch) -> None:
         """Nobody knows whether the store ran the tick: what makes us stricter is said again, a credit is given up."""
         for key, (charge, delta) in batch.settles.items():
             if delta > 0:
                 batch.session.settle(charge, key[2], delta)
-        self._blocks = batch.blocks + self._blocks
+        self.words.again(batch.words)
 
     def restate(self) -> None:
         """To a host that does not know us: what waits and what is in flight, in the order of arrival."""

@@ -25,6 +25,16 @@ Mode = Literal["enforce", "observe", "off"]
 BodyFormat = Literal["none", "chat_completions", "responses", "completions", "embeddings", "messages"]
 Settle = Literal["exact", "up"]
 ErrorShape = Literal["openai", "anthropic", "google", "plain"]
+Meaning = Literal["ok", "slow_down", "exhausted", "dead", "overloaded", "fault"]
+KeyState = Literal["active", "rate_limited", "exhausted", "error", "off"]
+"""Issue 4, item 7; `off`: by an operator's hand."""
+KeyAction = Literal["rate_limited", "exhausted", "error", "none"]
+_MEANINGS: Mapping[KeyAction, Meaning] = {
+    "rate_limited": "slow_down",
+    "exhausted": "exhausted",
+    "error": "dead",
+    "none": "fault",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +171,21 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """What becomes of a pool's key that was of no use, and how it comes back."""
+
+    actions: Mapping[int, KeyAction] = field(default_factory=lambda: MappingProxyType({}))
+    """Status of the reply -> what the key is from then on, whatever the body says."""
+    probe_ms: int = 60_000
+    """A key that is out is tried by one call in so many ms: issue 4 asks for at most one a minute."""
+
+    def meaning(self, status: int, read: Meaning) -> Meaning:
+        """What a reply means for the key; `read`: what it says itself."""
+        action = self.actions.get(status)
+        return _MEANINGS[action] if action is not None else read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """A base URL: scheme, host, port and a path prefix without a trailing slash."""
 
@@ -185,6 +210,7 @@ class Service:
     limits: tuple[Limit, ...]
     keys: tuple[Key, ...]
     """Empty: the caller's own credential passes through and is its key."""
+    upkeep: Upkeep = Upkeep()
     hold: Hold
     backoff: Backoff
     mode: Mode = "enforce"

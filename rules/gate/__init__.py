@@ -19,7 +19,8 @@ place         where flows stand, and when to look there
 rivals        how much goes before a call that comes now
 line          who waits: flows, and their calls in order
 leaving       calls that leave the line together
-pool          which key may serve, and which rest
+rests         which keys, groups and models rest, and why
+pool          which key may serve
 decision      whether a call fits, and when it would
 answer        what a tick says, and what it charges for it
 dispatch      grant, park or refuse, the smallest start tag first
@@ -28,7 +29,7 @@ entry_redis   how Redis calls tick;  entry_tables: how this process does
 
 engine.py     the host in this process;  wire.py: operations and replies as both hosts speak them
 standing.py   lanes and dominant shares, as the wire carries them;  explain.py: the tick that only asks
-lateness.py   how long a grant may be on its way
+resting.py    which keys rest, as the wire carries it;  lateness.py: how long a grant may be on its way
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ _ALGORITHM = (
     "rivals",
     "line",
     "leaving",
+    "rests",
     "pool",
     "decision",
     "answer",

@@ -5,19 +5,24 @@
 --
 -- Arguments: replica, incarnation, seq, share (per mille), epoch (0: none known), then operations, each a letter and
 -- its fields:
---   A n age wait flags most_waiting flow priority share frame costs..   arrive (flags: 1 keeps its place, 2 observe)
+--   A n age wait flags most_waiting flow priority share frame costs..   arrive (flags: 1 keeps its place, 2 observe,
+--                                                                       4 may be sent again)
 --   C n                                             cancel
 --   S kind bucket w L slice charged delta           settle a charge by delta (bucket.settle)
 --   F class flow delta                              correct what a flow has had, by delta of its share
 --   B scope ms                                      rest a scope
+--   R scope ms every known state status key model   rest a scope of a key of a pool, and say why (rests.say)
+--   U count scopes..                                what only a success could end has ended
+--   O scope on                                      an operator turns a key on (1) or off (0)
 --   G bucket value                                  the replica's calls in flight, absolute
 --   K n                                             a pushed grant was received
--- Reply, integers joined by spaces: age, status, epoch, next look in ms (-1: none), rank, live replicas, waiting, then
--- answers: `1 n candidate fullest count`, then slice and use of each bucket, for a grant, the same with 3 and an age
+-- Reply, integers joined by spaces: age, status, epoch, next look in ms (-1: none), rank, live replicas, waiting, version
+-- of what is known of keys, then answers: `1 n candidate fullest count`, then slice and use of each bucket, for a grant, the same with 3 and an age
 -- behind it for one that another replica's tick made, `2 n code position wait` for a refusal, `4 n position` for a call
 -- that is held. Before that, where it only asks: `5 n candidate rest wait count` and for each limit of the call
 -- `used amount ahead wait paced`; and before the grant of an observed call that did not fit: `6 n code position wait`
--- (code 0: it would have been held).
+-- (code 0: it would have been held); and before a grant that tries a key out: `7 n`. A tick that asks `L` and nothing
+-- else is told the states of keys (rests.list).
 -- The first age is the reply's (0 unless a tick is repeated), a grant's own is to be added to it: so many ms ago it was
 -- charged, by this store's clock, which no replica's need agree with (Q10).
 local tick = {}
@@ -34,7 +39,7 @@ do
   local seen = {}
 
   local function status(code, epoch)
-    return "0 " .. text(code) .. " " .. text(epoch) .. " -1 0 0 0"
+    return "0 " .. text(code) .. " " .. text(epoch) .. " -1 0 0 0 0"
   end
 
   -- Everything a replica has in the store goes. Returns false when there was more than one tick may do.
@@ -88,7 +93,7 @@ do
     local head = {
       n = n, owner = this.replica, attempt = call.attempt(this.replica, n), frame = frame, costs = {},
       enqueued = math.max(0, this.now - tonumber(argv[at + 2])), deadline = this.now + tonumber(argv[at + 3]),
-      keeps_place = flags % 2 == 1, observed = flags >= 2, most_waiting = tonumber(argv[at + 5]),
+      keeps_place = flags % 2 == 1, observed = flags % 4 >= 2, tries = flags >= 4, most_waiting = tonumber(argv[at + 5]),
       flow = argv[at + 6], priority = tonumber(argv[at + 7]), share = tonumber(argv[at + 8]), class = frame.class,
     }
     for i = 1, frame.costs do
@@ -145,7 +150,23 @@ do
         end
         at = at + 4
       elseif op == "B" then
-        pool.block(argv[at + 1], tonumber(argv[at + 2]))
+        rests.block(argv[at + 1], tonumber(argv[at + 2]))
+        at = at + 3
+      elseif op == "R" then
+        rests.say(argv[at + 1], tonumber(argv[at + 2]), {
+          every = tonumber(argv[at + 3]), known = tonumber(argv[at + 4]) == 1, state = tonumber(argv[at + 5]),
+          status = tonumber(argv[at + 6]), key = argv[at + 7], model = argv[at + 8],
+        })
+        at = at + 9
+      elseif op == "U" then
+        local last = at + 1 + tonumber(argv[at + 1])
+        if rests.lift({ unpack(argv, at + 2, last) }) then
+          dispatch.wake_pools()
+        end
+        at = last + 1
+      elseif op == "O" then
+        rests.turn(argv[at + 1], tonumber(argv[at + 2]) == 0)
+        dispatch.wake_pools()
         at = at + 3
       else
         error("unknown operation")
@@ -183,21 +204,25 @@ do
     end
   end
 
-  local META = { "epoch", "t", "grants", "waiting", "blocked", "pushed", "seen", "patience", "x" }
+  local META = { "epoch", "t", "grants", "waiting", "blocked", "pushed", "seen", "patience", "x", "kept", "ver" }
 
   local function read_meta(now)
     local v = store.numbers("meta", META)
     this.now = math.max(now, v[2] or 0)
     this.grants, this.waiting, this.blocked, this.pushed = v[3] or 0, v[4] or 0, v[5] or 0, v[6] or 0
-    return { epoch = v[1] or 0, seen = v[7] or 0, patience = v[8] or 0, refreshed = v[9] or false }
+    -- `meta` of an idle service expires, and what an operator said must outlive it
+    this.kept, this.version = v[10] or rests.count(), v[11] or 0
+    return {
+      epoch = v[1] or 0, seen = v[7] or 0, patience = v[8] or 0, refreshed = v[9] or false, blocked = this.blocked,
+    }
   end
 
   local function write_meta(meta)
-    local refresh = not meta.refreshed or this.now - meta.refreshed > REFRESH
+    local refresh = not meta.refreshed or this.now - meta.refreshed > REFRESH or this.blocked > meta.blocked
     store.put("meta", {
       "epoch", meta.epoch, "t", this.now, "grants", this.grants, "waiting", this.waiting, "blocked", this.blocked,
       "pushed", this.pushed, "seen", this.now, "patience", meta.patience, "x",
-      refresh and this.now or meta.refreshed,
+      refresh and this.now or meta.refreshed, "kept", this.kept, "ver", this.version,
     })
     if refresh then
       store.expire("meta", math.max(2 * LIFE, 2 * (this.blocked - this.now)))
@@ -257,7 +282,7 @@ do
     end
     local out = {
       text(DONE), text(meta.epoch), text(next_in), text(rank), text(store.zcount("hb", this.now - SLOT_TTL)),
-      text(this.waiting),
+      text(this.waiting), text(this.version),
     }
     local answers = answer.all()
     local said = {}
@@ -268,7 +293,7 @@ do
         word = text(number)
         said[number] = word
       end
-      out[i + 6] = word
+      out[i + 7] = word
     end
     add_pushed(out)
     return table.concat(out, " ")
@@ -279,6 +304,7 @@ do
     this.replica, this.share, this.asks = argv[1], tonumber(argv[4]), tonumber(argv[3]) == 0
     agreed.begin()
     bucket.begin()
+    rests.begin()
     pool.begin()
     ranked.begin()
     fair.begin()
@@ -294,6 +320,7 @@ do
   local function save()
     agreed.save()
     bucket.save()
+    rests.save()
     pool.save()
     line.save()
     place.save()
@@ -315,7 +342,9 @@ do
     begin(key, argv)
     local incarnation, seq, epoch = tonumber(argv[2]), tonumber(argv[3]), tonumber(argv[5])
     local meta = read_meta(now)
-    if this.asks then
+    if this.asks and argv[6] == "L" then
+      return rests.list()
+    elseif this.asks then
       return "0 " .. reply(meta, dispatch.run(operations(argv, 6)))
     end
     local v = store.numbers("rep:" .. this.replica, { "inc", "seq", "x" })

@@ -1,0 +1,151 @@
+"""proxy/admin/keys.py and guard.py: the states of keys over HTTP, turning one off, and who may."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from proxy.admin.guard import guard
+from proxy.admin.keys import KeyRoutes
+from proxy.admin.server import Admin
+from proxy.settings import Address
+from tests.raw_server import answering, raw_server
+
+from ..corridor import KEYS, TWO_GROUPS, Corridor, corridor, service
+from ..test_exchange import DEAD, DONE, ROOMY, keys_of, per_key
+
+
+@contextlib.asynccontextmanager
+async def admin(front: Corridor, token: str | None = None) -> AsyncIterator[str]:
+    """The admin port of a corridor."""
+    port = Admin(
+        front.metrics.registry,
+        ready=lambda: None,
+        degraded=lambda: None,
+        api=KeyRoutes(front.keyring, front.gate).routes(),
+        middleware=[guard(token, "headgate.internal")],
+    )
+    address = await port.start(Address("127.0.0.1", 0))
+    try:
+        yield address.url
+    finally:
+        await port.close()
+
+
+async def told(session: aiohttp.ClientSession, url: str, body: Any = None, **fields: str) -> tuple[int, Any]:
+    """Status and JSON of an answer; with a body it is a POST."""
+    headers = {name.replace("_", "-"): text for name, text in fields.items()}
+    async with session.request("GET" if body is None else "POST", url, json=body, headers=headers) as reply:
+        return reply.status, await reply.json()
+
+
+async def test_the_list_names_every_key_of_every_pool_and_shows_none() -> None:
+    """With group, state, reason and when it is tried."""
+    answers = {KEYS["KEY_A"]: DEAD, KEYS["KEY_B"]: DONE}
+    async with (
+        raw_server(lambda peer: per_key(peer, answers)) as upstream,
+        corridor(service(upstream, ROOMY, keys=TWO_GROUPS)) as front,
+        admin(front) as url,
+    ):
+        for _ in range(2):
+            await front.ask()
+        status, said = await told(front.session, f"{url}/api/keys")
+        assert status == 200
+        a, b = said["keys"]
+        assert (a["service"], a["group"], a["state"], a["tries"]) == ("openai", "one", "error", True)
+        assert (b["state"], b["reason"], b["for_ms"]) == ("active", "", None)
+        assert not any(secret in str(said) for secret in KEYS.values())
+
+
+async def test_a_key_that_is_turned_off_serves_nobody_until_it_is_turned_on() -> None:
+    """By its name or by its whole id."""
+    async with (
+        raw_server(answering(DONE)) as upstream,
+        corridor(service(upstream, ROOMY, keys=TWO_GROUPS)) as front,
+        admin(front) as url,
+    ):
+        status, said = await told(front.session, f"{url}/api/keys/off", {"key": "a"})
+        (key,) = said["keys"]
+        assert (status, key["state"], key["reason"]) == (200, "off", "turned off by an operator")
+        for _ in range(4):
+            await front.ask()
+        assert not any(KEYS["KEY_A"] in used for used in keys_of(upstream))
+        status, said = await told(front.session, f"{url}/api/keys/on", {"key": key["key"], "service": "openai"})
+        assert (status, said["keys"][0]["state"]) == (200, "active")
+        for _ in range(2):
+            await front.ask()
+        assert any(KEYS["KEY_A"] in used for used in keys_of(upstream))
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"key": "nobody"}, 404),
+        ({"key": "a", "service": "reddit"}, 404),
+        ({"key": 1}, 400),
+        ({"service": "openai"}, 400),
+        ([], 400),
+        ({"key": "a", "service": {}}, 400),
+    ],
+)
+async def test_what_names_no_key_is_refused_in_words(asked: Any, status: int) -> None:
+    """And nothing is turned."""
+    async with (
+        raw_server(answering(DONE)) as upstream,
+        corridor(service(upstream, ROOMY, keys=TWO_GROUPS)) as front,
+        admin(front) as url,
+    ):
+        found, said = await told(front.session, f"{url}/api/keys/off", asked)
+        assert (found, list(said)) == (status, ["error"])
+        assert {key.state for _, key in front.keyring.look()} == {"active"}
+
+
+async def test_a_name_of_two_keys_is_not_guessed() -> None:
+    """Their ids are named instead."""
+    config = "services:\n" + "".join(
+        f"  {name}: {{keys: [{{name: a, env: {env}}}]}}\n" for name, env in (("openai", "KEY_A"), ("reddit", "KEY_B"))
+    )
+    async with corridor(config) as front, admin(front) as url:
+        status, said = await told(front.session, f"{url}/api/keys/off", {"key": "a"})
+        assert status == 409
+        assert "openai" in said["error"]
+        assert "reddit" in said["error"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Origin": "https://evil.example"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1.evil.example"},
+    ],
+)
+async def test_a_page_in_a_browser_has_no_business_here(fields: dict[str, str]) -> None:
+    """Whatever name it reached us by; neither to change nor to read (threats J2)."""
+    async with corridor(service(1, ROOMY, keys=TWO_GROUPS)) as front, admin(front) as url:
+        assert (await told(front.session, f"{url}/api/keys/off", {"key": "a"}, **fields))[0] == 403
+        assert (await told(front.session, f"{url}/api/keys", **fields))[0] == 403
+        assert {key.state for _, key in front.keyring.look()} == {"active"}
+
+
+async def test_the_token_is_asked_for_where_there_is_one() -> None:
+    """For reading too; by our own name as well as by address. Health needs none."""
+    async with corridor(service(1, ROOMY, keys=TWO_GROUPS)) as front, admin(front, "canary-admin") as url:
+        own = {"Host": "headgate.internal"}
+        assert (await told(front.session, f"{url}/api/keys"))[0] == 401
+        assert (await told(front.session, f"{url}/api/keys", Authorization="Bearer canary-admim"))[0] == 401
+        assert (await told(front.session, f"{url}/api/keys", Authorization="Bearer canary-admin", **own))[0] == 200
+        assert (await told(front.session, f"{url}/healthz"))[0] == 200
+
+
+async def test_a_form_of_another_site_changes_nothing() -> None:
+    """What a browser sends without asking first is not JSON."""
+    async with corridor(service(1, ROOMY, keys=TWO_GROUPS)) as front, admin(front) as url:
+        async with front.session.post(f"{url}/api/keys/off", data='{"key": "a"}') as reply:
+            assert reply.status == 415
+        assert {key.state for _, key in front.keyring.look()} == {"active"}
