@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Mapping
 
 from rules.meters.usage import Tap
@@ -61,9 +62,10 @@ class Exchange:
         now_ms: Callable[[], float],
         pseudonym: bytes,
         own: Callable[[Authority], bool],
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         """`now_ms`: the gate's clock, wall time that never steps back. `pseudonym`: our name in Via.
-        `own`: whether an authority is where this process listens."""
+        `own`: whether an authority is where this process listens. `jitter`: draws from 0 to 1."""
         self._in_force = in_force
         self._measure = measure
         self._gate = gate
@@ -78,7 +80,7 @@ class Exchange:
         self.running = 0
         """Calls inside, for the drain."""
         self.idle = asyncio.Event()
-        self.lessons = Lessons(gate, now_ms)
+        self.lessons = Lessons(gate, now_ms, jitter)
 
     async def serve(self, call: Call) -> None:
         """Take a call from its head to its answer. Raises only ClientGone and CancelledError."""
@@ -259,7 +261,7 @@ class Exchange:
                     # the client can do nothing about a key that is ours; what it can do is ask again
                     raise Problem("no_key", _USELESS.format(name), retry_after_ms=1000)
             else:
-                self.lessons.of_answer(errand, grant)
+                self.lessons.of_answer(errand, grant, reply)
                 if errand.endpoint.body != "none":
                     usage = tap_of(errand.endpoint.body, reply)
             if reply.status >= 300:

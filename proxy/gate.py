@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from rules.gate import resting, wire
 from rules.gate.explain import explained
 from rules.gate.standing import Standing
-from rules.verdict import Block, Explained, Grant, Plan, Refuse
+from rules.verdict import Block, Charge, Explained, Grant, Plan, Refuse
 
 from .deadlines import Deadlines
 from .line import Line, Waiting
@@ -286,6 +286,15 @@ class Gate:
     def lift(self, service: str, scopes: Sequence[str]) -> None:
         """A call that tried these scopes (Grant.tries) succeeded."""
         self._say(service, resting.lift(scopes))
+
+    def refused(self, service: str, charge: Charge, made_ms: float) -> None:
+        """A call that was let go at `made_ms`, or later, met the limit of `charge`, which is being found out."""
+        ago_ms = max(0.0, self._now_ms() - made_ms)
+        self._say(service, resting.refused(charge, math.ceil(min(ago_ms, wire.SKEW_MS))))
+
+    def given(self, service: str, charge: Charge, amount: int, span_ms: int) -> None:
+        """Headers say that such a limit is so much in windows of at least `span_ms`, in natural units."""
+        self._say(service, resting.given(charge, amount * charge.limit.scale, span_ms))
 
     def _say(self, service: str, operation: Sequence[bytes | int]) -> None:
         line = self._ticker.line(service)

@@ -6,11 +6,12 @@ Law: the rules judge (rules/plan.py), the gate keeps; here is only what this pro
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 from rules import dialects
 from rules.plan import learn
-from rules.verdict import Grant, Lesson
+from rules.verdict import Charge, Grant, Lesson
 
 from .errand import Errand
 from .gate import Gate
@@ -23,19 +24,35 @@ _log = logging.getLogger("headgate.exchange")
 class Lessons:
     """Of the calls of one process."""
 
-    def __init__(self, gate: Gate, now_ms: Callable[[], float]) -> None:
-        """`now_ms`: the gate's clock, wall time that never steps back."""
+    def __init__(self, gate: Gate, now_ms: Callable[[], float], jitter: Callable[[], float]) -> None:
+        """`now_ms`: the gate's clock, wall time that never steps back. `jitter`: draws from 0 to 1."""
+        self._jitter = jitter
         self._gate = gate
         self._now_ms = now_ms
         self._streaks = Streaks()
         self.resting: dict[str, float] = {}
         """Service -> until when (`now_ms`) the longest rest lasts that a reply taught."""
 
-    def of_answer(self, errand: Errand, grant: Grant) -> None:
+    def of_answer(self, errand: Errand, grant: Grant, reply: Reply) -> None:
         """The upstream did what was asked: the key is good, and the next refusal is a first one."""
+        service, learned = errand.service, _learned(grant)
         if grant.tries:
-            self._gate.lift(errand.service.name, grant.tries)
-        self._streaks.answered(errand.service.name, grant.group)
+            self._gate.lift(service.name, grant.tries)
+        self._streaks.answered(service.name, grant.group, errand.endpoint.name if learned else None)
+        if learned is not None:
+            now_s = self._now_ms() / 1000
+            self._given(errand, learned, dialects.read(service.dialect, reply.status, reply.headers, b"", now_s=now_s))
+
+    def _given(self, errand: Errand, learned: Charge, reading: dialects.Reading) -> None:
+        """Headers that name a number end the search for it."""
+        for seen in reading.limits:
+            if seen.meter == "requests" and seen.limit:
+                span_ms = seen.reset_ms or 0
+                if errand.service.dialect == "openai" and seen.remaining is not None and seen.remaining < seen.limit:
+                    # reset is when the bucket is full again (provider-facts 1.8)
+                    span_ms = math.ceil(span_ms * seen.limit / (seen.limit - seen.remaining))
+                self._gate.given(errand.service.name, learned, seen.limit, span_ms)
+                return
 
     def of_refusal(self, errand: Errand, grant: Grant, reply: Reply, body: bytes) -> Lesson:
         """What an error means for the key, its group and this call."""
@@ -48,10 +65,18 @@ class Lessons:
         self._apply(errand, grant, dialects.in_stream(errand.service.dialect, failed), 0)
 
     def _apply(self, errand: Errand, grant: Grant, reading: dialects.Reading, status: int) -> Lesson:
-        service = errand.service
+        service, learned = errand.service, _learned(grant)
+        endpoint = errand.endpoint.name if learned is not None else None
         streak = None
         if reading.meaning == "slow_down":
-            streak = self._streaks.refused(service.name, grant.group, errand.model)
+            streak = self._streaks.refused(
+                service.name,
+                grant.group,
+                errand.model,
+                endpoint=endpoint,
+                made_ms=grant.made_ms,
+                now_ms=self._now_ms(),
+            )
         lesson = learn(
             reading,
             grant,
@@ -62,7 +87,13 @@ class Lessons:
             pooled=service.pooled,
             status=status,
             upkeep=service.upkeep,
+            endpoint=endpoint,
+            jitter=self._jitter(),
         )
+        if learned is not None:
+            self._given(errand, learned, reading)
+            if lesson.meaning == "slow_down":
+                self._gate.refused(service.name, learned, grant.made_ms)
         if grant.tries and lesson.meaning == "slow_down":
             # the key is known again, only too fast
             self._gate.lift(service.name, grant.tries)
@@ -71,3 +102,8 @@ class Lessons:
             _log.warning("%s: key %s: %s, rests %d ms", service.name, grant.key, block.reason, block.for_ms)
         self._gate.rest(service.name, lesson.blocks)
         return lesson
+
+
+def _learned(grant: Grant) -> Charge | None:
+    """What the call took of a limit that is being found out."""
+    return next((taken.charge for taken in grant.taken if taken.charge.limit.learned), None)

@@ -322,7 +322,8 @@ class Line:
                 self._flying[word] = self._flying.get(word, 0) + taken.charge.cost
                 if granted.pushed:
                     self._stated.add(word)
-        if granted.fullest:
+        # how much of a limit may be used that is being found out, the store alone knows
+        if granted.fullest and not grant.taken[granted.fullest - 1].charge.limit.learned:
             limit = grant.taken[granted.fullest - 1].charge.limit
             used = granted.uses[granted.fullest - 1]
             seen = self.use.get(limit.name)

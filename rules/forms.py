@@ -232,6 +232,8 @@ class BackoffForm(Form):
     initial_delay: Annotated[int, Field(alias="initialDelay", ge=1, le=86_400_000)] = 1000
     max_delay: Annotated[int, Field(alias="maxDelay", ge=1, le=86_400_000)] = 60_000
     multiplier: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] = 2.0
+    window: Annotated[Duration, Field(ge=1000, le=3_600_000)] = 60_000
+    """Of an adaptive one: what the limit that is found out is counted over. Most providers count minutes."""
 
 
 class UpkeepForm(Form):

@@ -139,13 +139,17 @@ def learn(
     wide: bool = False,
     status: int = 0,
     upkeep: Upkeep = _NO_UPKEEP,
+    endpoint: str | None = None,
+    jitter: float = 0.0,
 ) -> Lesson:
     """What a reply means for its key, its group and this call.
 
     `attempt` counts from 0. A 429 rests the group for the call's model (Q16 of limiter 18) until Retry-After, or for
     the backoff's delay; the whole group if another of its models was refused too (`wide`). A refused or used-up key
     rests alone, so that the others go on, until a call that tries it succeeds; a used-up one is not tried before the
-    time the upstream named. What the operator said of the status (`upkeep`) goes before what the reply means.
+    time the upstream named. `endpoint`: whose limit is being found out, so that it rests alone. `jitter`: of
+    that delay, drawn from 0 to 1.
+    What the operator said of the status (`upkeep`) goes before what the reply means.
     """
     meaning, scope = upkeep.meaning(status, reading.meaning) if pooled else reading.meaning, reading.scope
     if meaning != reading.meaning and meaning != "slow_down":
@@ -163,9 +167,13 @@ def learn(
     if meaning == "slow_down":
         narrow = scope == "group_model" and not wide
         where = model_scope(grant.group, model) if narrow else group_scope(grant.group)
-        if scope == "key" and pooled:
+        if endpoint is not None:
+            where = endpoint_scope(grant.group, endpoint)
+        elif scope == "key" and pooled:
             where = key_scope(grant.key)
-        return lesson(block(where, after_ms if after_ms is not None else delay_ms(backoff, attempt)), retry=True)
+        return lesson(
+            block(where, after_ms if after_ms is not None else delay_ms(backoff, attempt, jitter)), retry=True
+        )
     if meaning == "exhausted":
         where = key_scope(grant.key) if scope == "key" else group_scope(grant.group)
         if not pooled:
@@ -191,6 +199,11 @@ def group_scope(group: str) -> str:
 def model_scope(group: str, model: str | None) -> str:
     """The scope that rests a group for one model."""
     return f"m:{digest(group, model or '')}"
+
+
+def endpoint_scope(group: str, endpoint: str) -> str:
+    """The scope that rests a group for one endpoint."""
+    return f"e:{digest(group, endpoint)}"
 
 
 def digest(*values: str) -> str:
@@ -236,6 +249,7 @@ def _outline(facts: Facts, common_costs: Sequence[int], key_costs: Sequence[int]
     scope = {"model": facts.model or "", "user": facts.user, "client": facts.client, "endpoint": endpoint}
     of_key = [limit for limit, cost in zip(facts.of_key, key_costs, strict=True) if cost]
     common = [limit for limit, cost in zip(facts.common, common_costs, strict=True) if cost]
+    learned = any(limit.learned for limit in of_key)
     shared = not any("key" in limit.per for limit in of_key)
     draws: dict[str, tuple[tuple[str, Limit], ...]] = {}
     candidates = []
@@ -243,10 +257,12 @@ def _outline(facts: Facts, common_costs: Sequence[int], key_costs: Sequence[int]
         name = key.group if shared else key.id
         if name not in draws:
             draws[name] = _buckets(of_key, {**scope, "group": key.group, "key": key.id})
-        blocks = (key_scope(key.id), group_scope(key.group), model_scope(key.group, facts.model))
+        blocks = [key_scope(key.id), group_scope(key.group), model_scope(key.group, facts.model)]
+        if learned:
+            blocks.append(endpoint_scope(key.group, endpoint))
         # a tier's reserved keys go before those it shares (limiter 8)
         rank = 0 if facts.tier is not None and facts.tier in key.reserve_for else 1
-        candidates.append((key.id, key.group, blocks, list(draws).index(name), rank))
+        candidates.append((key.id, key.group, tuple(blocks), list(draws).index(name), rank))
     found = _Outline(
         service=service,
         limits=(facts.common, facts.of_key),

@@ -64,6 +64,10 @@ class Limit:
     """Of a window: when the upstream counts a call (Q13). `end`: what it will cost is held while it is in flight."""
     refill: tuple[int, int] = (0, 1)
     """Of a token bucket: so many 1/scale units in so many milliseconds, a reduced fraction (Q19)."""
+    learned: bool = False
+    """Of a window: nobody publishes N. It is found out (gate/learned.lua); `amount` is the most that is ever tried."""
+    start: int = 0
+    """Of a learned window: what is tried first."""
     period: Period | None = None
     timezone: str = "UTC"
     """Of a calendar quota: when it begins anew."""

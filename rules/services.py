@@ -12,6 +12,7 @@ from .catalogue import Layer
 from .endpoints import endpoints_of
 from .forms import CredentialForm, KeySource, LimitForm, PlaceForm, ServiceForm
 from .keys import pool_of, pool_of_variables
+from .learning import with_learned
 from .limits import Written, compile_limits
 from .mistakes import did_you_mean
 from .policy import Backoff, Credential, CredentialPlace, Hold, Key, Limit, Mode, Service, Upkeep
@@ -79,10 +80,20 @@ def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sou
             one.ground.advise(
                 one.loc, f"no endpoint of {layers.name} counts {one.reading()[0]}: this limit never binds"
             )
+    limits = compiled(service_limits, "")
     keys = _keys(layers, tiers, sources)
     backoff, hold = layers.form("backoff").backoff, layers.form("hold").hold
     upkeep, llm = layers.form("key_upkeep").key_upkeep, layers.form("llm").llm
     mode: Mode = "off" if llm and llm_off else layers.form("mode").mode
+    if backoff.type == "adaptive":
+        endpoints = with_learned(
+            endpoints,
+            limits,
+            _COUNTED,
+            window_ms=backoff.window,
+            jitter_ms=jitter_ms,
+            scale=1000 if fractional else 1,
+        )
     hosts = [host for layer in (base, own) if layer is not None for host in layer.form.hosts]
     return Service(
         name=layers.name,
@@ -90,7 +101,7 @@ def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sou
         aliases=_aliases(layers),
         credential=_credential(layers.form("credential").credential or _BEARER),
         endpoints=endpoints,
-        limits=compiled(service_limits, ""),
+        limits=limits,
         keys=keys,
         pooled=bool(keys),
         upkeep=Upkeep(

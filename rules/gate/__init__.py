@@ -10,6 +10,7 @@ gauge         calls in flight, a part per replica
 twin          the upstream's token bucket, mirrored
 quota         N per calendar day or month
 agreed        which N holds while configurations differ
+learned       how much of a window may be used where nobody publishes its N
 bucket        the buckets a tick touches: read once, written once
 call          a waiting call as it travels
 frames        what the records of many waiting calls share
@@ -44,6 +45,7 @@ _ALGORITHM = (
     "twin",
     "quota",
     "agreed",
+    "learned",
     "bucket",
     "call",
     "frames",

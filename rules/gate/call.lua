@@ -4,6 +4,7 @@
 --
 -- Frame: `pool candidates commons class weight name` (weight in thousandths), then each common limit, then for each
 -- candidate `key group rank scopes.. limits..` (counts first; of the least rank the call may have is taken first). A limit is `id kind N w L`, a window `id w N w L idle busy`,
+-- one whose N is learned `id l N w L idle busy start`,
 -- a quota `id q N end next J`. Costs stand in the same order: commons, then candidate by candidate.
 local call = {}
 do
@@ -25,6 +26,10 @@ do
       elseif out[i].kind == "w" or out[i].kind == "e" then
         out[i].idle, out[i].busy = tonumber(t[at]), tonumber(t[at + 1])
         at = at + 2
+      elseif out[i].kind == "l" then
+        out[i].kind, out[i].learned = "w", true
+        out[i].idle, out[i].busy, out[i].start = tonumber(t[at]), tonumber(t[at + 1]), tonumber(t[at + 2])
+        at = at + 3
       end
     end
     return at

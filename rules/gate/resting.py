@@ -1,4 +1,4 @@
-"""What rests, as the wire carries it: the operations and the list of rests.lua.
+"""What rests and what is learned, as the wire carries it: operations and list of rests.lua, operations of learned.lua.
 
 Law: a key is named by its id and a group by a hash; nothing here can hold a secret.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..policy import KeyState
-from ..verdict import Block
+from ..verdict import Block, Charge
 from . import wire
 
 RATE_LIMITED, EXHAUSTED, ERROR, OFF = 1, 2, 3, 4
@@ -81,6 +81,23 @@ def again(rest: KeyRest, age_ms: float, *, off: bool) -> list[bytes | int]:
     state = next(number for number, name in _STATES.items() if name == rest.state)
     why: list[bytes | int] = [state, rest.status, (rest.key or "-").encode(), (rest.model or "-").encode()]
     return [b"R", rest.scope.encode(), left, rest.every_ms if rest.tries else 0, int(rest.known), *why]
+
+
+def refused(charge: Charge, ago_ms: int) -> list[bytes | int]:
+    """A call that was sent `ago_ms` ago was refused: a learned limit has something to learn."""
+    limit = charge.limit
+    return [
+        b"X",
+        wire.word(charge.bucket).encode(),
+        limit.slice_ms,
+        limit.length_ms,
+        max(0, min(ago_ms, wire.MOST >> 10)),
+    ]
+
+
+def given(charge: Charge, amount: int, span_ms: int) -> list[bytes | int]:
+    """Headers name the amount, in 1/scale units, for windows of at least `span_ms`: nothing is left to learn."""
+    return [b"H", wire.word(charge.bucket).encode(), min(amount, 2**31), min(span_ms, 2**31), charge.limit.length_ms]
 
 
 RESTS: list[bytes | int] = [b"L"]

@@ -12,6 +12,8 @@
 --   F class flow delta                              correct what a flow has had, by delta of its share
 --   B scope ms                                      rest a scope
 --   R scope ms every known state status key model   rest a scope of a key of a pool, and say why (rests.say)
+--   X bucket w L ago                                a call sent so many ms ago was refused: learn (bucket.refused)
+--   H bucket amount span L                          headers name the amount of such a window (learned.give)
 --   U count scopes..                                what only a success could end has ended
 --   O scope on                                      an operator turns a key on (1) or off (0)
 --   G bucket value                                  the replica's calls in flight, absolute
@@ -158,6 +160,12 @@ do
           status = tonumber(argv[at + 6]), key = argv[at + 7], model = argv[at + 8],
         })
         at = at + 9
+      elseif op == "X" then
+        bucket.refused(argv[at + 1], tonumber(argv[at + 2]), tonumber(argv[at + 3]), tonumber(argv[at + 4]))
+        at = at + 5
+      elseif op == "H" then
+        learned.give(argv[at + 1], tonumber(argv[at + 2]), tonumber(argv[at + 3]), tonumber(argv[at + 4]))
+        at = at + 5
       elseif op == "U" then
         local last = at + 1 + tonumber(argv[at + 1])
         if rests.lift({ unpack(argv, at + 2, last) }) then

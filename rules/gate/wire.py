@@ -83,9 +83,11 @@ def _limit(limit: Limit) -> str:
     if not 0 <= limit.amount <= MOST:
         raise ValueError(f"amount of {limit.id} must be between 0 and 2^53-1")
     one, two = limit.refill if limit.kind == "token_bucket" else (limit.slice_ms, limit.length_ms)
-    text = f"{_kind(limit)} {limit.amount} {one} {two}"
+    text = f"{'l' if limit.learned else _kind(limit)} {limit.amount} {one} {two}"
     if limit.kind == "window":
         text += f" {limit.burst} {limit.busy_burst}"
+    if limit.learned:
+        text += f" {limit.start}"
     if len(_limits) >= _MOST_REMEMBERED:
         _limits.clear()
     _limits[id(limit)] = (limit, text)

@@ -170,6 +170,7 @@ async def corridor(
         now_ms=clock,
         pseudonym=b"headgate-test",
         own=own,
+        jitter=lambda: 0.0,
     )
     refused: list[str] = []
     ids = iter(range(1_000_000))
