@@ -226,6 +226,9 @@ class Ticker:
     def _apply(self, line: Line, batch: Batch, reply: wire.Reply) -> None:
         if reply.status != wire.DONE:
             line.not_done(batch)
+            if line.session.epoch and reply.epoch != line.session.epoch:
+                # it lost what it knew; what an operator said meanwhile through another replica is not ours to undo
+                line.words.recall(self._now_ms(), off=False)
             line.restate()
             return
         now = self._now_ms()
