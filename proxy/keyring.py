@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable, Sequence
 
 from rules.gate.resting import KeyRest
-from rules.keystates import KeyStatus, statuses
-from rules.policy import KeyState, Policy, Service
+from rules.keystates import KeyStatus, scopes_of, statuses
+from rules.policy import Key, KeyState, Policy, Service
 
 from .metrics import Metrics
 
@@ -43,6 +43,10 @@ class Keyring:
         """How the keys of a pool stand now."""
         rests, at = self._rests.get(service.name, ((), self._now_ms()))
         return statuses(service.keys, rests, max(0.0, self._now_ms() - at))
+
+    def scopes(self, service: Service, key: Key) -> list[str]:
+        """Everything that rests of which the key has a part, itself first."""
+        return scopes_of(service.keys, self._rests.get(service.name, ((), 0.0))[0], key)
 
     def look(self) -> list[tuple[str, KeyStatus]]:
         """How every key stands now, by service; what has changed since the last look is counted and logged."""

@@ -35,6 +35,13 @@ class KeyStatus:
     """It is back when a call that tries it succeeds."""
 
 
+def scopes_of(keys: Sequence[Key], rests: Iterable[KeyRest], key: Key) -> list[str]:
+    """Everything that rests of which the key has a part, itself first."""
+    groups = {one.id: one.group for one in keys}
+    found = [rest.scope for rest in rests if _concerns(rest, key, groups)]
+    return list(dict.fromkeys((key_scope(key.id), *found)))
+
+
 def statuses(keys: Sequence[Key], rests: Iterable[KeyRest], age_ms: float = 0) -> list[KeyStatus]:
     """How each key of a pool stands. `age_ms`: how long ago the store said `rests`."""
     running = [rest for rest in rests if rest.for_ms is None or rest.tries or rest.for_ms > age_ms]
@@ -45,8 +52,8 @@ def statuses(keys: Sequence[Key], rests: Iterable[KeyRest], age_ms: float = 0) -
 def _concerns(rest: KeyRest, key: Key, groups: dict[str, str]) -> bool:
     if rest.scope in (key_scope(key.id), group_scope(key.group)):
         return True
-    # a model's scope does not tell whose it is; the key that met it does
-    return rest.model is not None and rest.key is not None and groups.get(rest.key) == key.group
+    # the scope of a model or an endpoint does not tell whose it is; the key that met it does
+    return rest.scope[:2] in ("m:", "e:") and rest.key is not None and groups.get(rest.key) == key.group
 
 
 def _status(key: Key, rests: list[KeyRest], age_ms: int) -> KeyStatus:

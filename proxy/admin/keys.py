@@ -11,7 +11,7 @@ from dataclasses import asdict
 import orjson
 from aiohttp import web
 
-from rules.plan import group_scope, key_scope
+from rules.plan import key_scope
 from rules.policy import Key, Service
 
 from ..gate import Gate
@@ -69,10 +69,10 @@ class KeyRoutes:
                 return _refused(409, f"several keys have this name: {named}")
             ((service, key),) = matches
             try:
-                await self._gate.turn(service.name, key_scope(key.id), on=on)
-                if on:
-                    # what the key's group rested for is what kept the key
-                    await self._gate.turn(service.name, group_scope(key.group), on=True)
+                await self._gate.look_at_rests(service.name)
+                # a key that is to serve must not rest with its group either
+                for scope in self._keyring.scopes(service, key) if on else [key_scope(key.id)]:
+                    await self._gate.turn(service.name, scope, on=on)
                 await self._gate.look_at_rests(service.name)
             except StoreUnavailable as error:
                 return _refused(503, str(error))

@@ -16,7 +16,9 @@ from proxy.settings import Address
 from tests.raw_server import answering, raw_server
 
 from ..corridor import KEYS, TWO_GROUPS, Corridor, corridor, service
-from ..test_exchange import DEAD, DONE, ROOMY, keys_of, per_key
+from ..test_exchange import DEAD, DONE, NO_QUOTA, ROOMY, keys_of, per_key, refusal
+
+LONG = refusal(429, "rate_limit_exceeded", fields=b"retry-after: 300\r\n")
 
 
 @contextlib.asynccontextmanager
@@ -79,6 +81,22 @@ async def test_a_key_that_is_turned_off_serves_nobody_until_it_is_turned_on() ->
         for _ in range(2):
             await front.ask()
         assert any(KEYS["KEY_A"] in used for used in keys_of(upstream))
+
+
+async def test_turning_a_key_on_ends_whatever_kept_it() -> None:
+    """Its group's quota and its model's pause too; so it serves at once."""
+    answers = {KEYS["KEY_A"]: NO_QUOTA, KEYS["KEY_B"]: LONG}
+    async with (
+        raw_server(lambda peer: per_key(peer, answers)) as upstream,
+        corridor(service(upstream, ROOMY, keys=TWO_GROUPS)) as front,
+        admin(front) as url,
+    ):
+        assert (await front.ask(x_headgate_max_wait="0")).reason == "no_key"
+        for name in "ab":
+            status, said = await told(front.session, f"{url}/api/keys/on", {"key": name})
+            assert (status, said["keys"][0]["state"]) == (200, "active")
+        answers |= {KEYS["KEY_A"]: DONE, KEYS["KEY_B"]: DONE}
+        assert [(await front.ask(x_headgate_max_wait="0")).status for _ in range(2)] == [200] * 2
 
 
 @pytest.mark.parametrize(
