@@ -2,7 +2,7 @@
 -- other: this file only says how much of it may be used now. The arithmetic is CUBIC's (RFC 9438) with windows for round
 -- trips, on the time of the store, and shared by all replicas because its state stands here.
 --
--- At first N is twice what the window has carried. A refusal tells what it can carry: N falls to BETA of that (`top`),
+-- At first N is twice the rate at which the last half of the window was carried. A refusal tells what it can carry: N falls to BETA of that (`top`),
 -- once per generation, since calls sent before a cut say nothing about what came of it. From there it grows as
 -- top x (1 - C (K - x)^3), x in windows, to `top` after K of them, stays there for `hold` windows, and then looks higher,
 -- as top x (1 + C (x - K - hold)^3), until the next refusal. Refused again at much the same place, `hold` doubles: each
@@ -35,6 +35,8 @@ do
   local FALLEN, SOON = 3 / 4, 5
   -- Two refusals this near, as a part of the former, are of one limit.
   local NEAR = 1 / 8
+  -- At first the rate is measured over this part of the window, so that it doubles as often.
+  local RECENT = 2
   -- How long what a replica says may have been on its way: until then it counts as sent before a cut.
   local GRACE = 250
   local HOUR, WEEK = 3600000, 168
@@ -92,6 +94,17 @@ do
     return 1 + C * (x - K - hold) ^ 3
   end
 
+  -- What the last part of the window carried.
+  local function recent(b, limit)
+    local carried = 0
+    window.walk(b, function(units, leaves_in)
+      if leaves_in > limit.length * (1 - 1 / RECENT) then
+        carried = carried + units
+      end
+    end)
+    return carried
+  end
+
   local function grow(s, b, limit, used)
     local passed = this.now - s.last
     s.last = this.now
@@ -101,7 +114,7 @@ do
     end
     s.changed = true
     if s.doubles then
-      s.amount = max(s.amount, 2 * used)
+      s.amount = max(s.amount, 2 * max(used, RECENT * recent(b, limit)))
       return
     end
     -- what was idle between two looks did not bind
@@ -136,11 +149,11 @@ do
       return
     end
     local carried = s.amount
-    if used * 2 >= s.amount then
+    if used * (s.doubles and 4 or 2) >= s.amount then
       carried = min(s.amount, used)
     elseif s.doubles then
-      -- a window that is half empty says nothing about how much it holds, and as yet neither does N
-      carried = max(used, floor(s.amount / 2))
+      -- a window that is nearly empty says nothing about how much it holds, and as yet neither does N
+      carried = floor(s.amount / 2)
     end
     local top = carried * MARGIN
     if not s.doubles and s.bound < (K + s.hold) * length then

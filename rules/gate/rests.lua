@@ -111,10 +111,9 @@ do
     this.blocked = math.max(this.blocked, till)
   end
 
+  -- `kept` is counted when all is written; until then it need only not be 0.
   local function rest_until(scope, at)
-    if not probes[scope] then
-      this.kept = this.kept + 1
-    end
+    this.kept = this.kept + 1
     probes[scope], probed[scope] = math.max(probes[scope] or 0, at), true
   end
 
@@ -144,7 +143,7 @@ do
     for _, scope in ipairs(scopes) do
       if probes[scope] then
         probes[scope], probed[scope], records[scope], recorded[scope] = false, true, false, true
-        this.kept, lifted = this.kept - 1, true
+        lifted = true
       end
     end
     if lifted then
@@ -158,7 +157,9 @@ do
     read_kept({ scope })
     if off ~= (offs[scope] and true or false) then
       offs[scope], turned[scope] = off and text(this.now), true
-      this.kept = this.kept + (off and 1 or -1)
+      if off then
+        this.kept = this.kept + 1
+      end
       this.version = this.version + 1
     end
     if not off then

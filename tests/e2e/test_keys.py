@@ -106,7 +106,12 @@ def test_no_client_sees_what_becomes_of_keys(tmp_path: Path) -> None:
 
             refused = [entry for entry in provider.ledger if entry.status != 200]
             provider.fates.clear()
-            first.until(lambda: [burst(4), set(states(first).values())][1] == {("active", "")})
+
+            def all_active() -> bool:
+                burst(4)
+                return set(states(first).values()) == {("active", "")}
+
+            first.until(all_active)
             first.until(lambda: metric(second, "active") == 4)
             before = {key: used(key) for key in (A, B, C, D)}
             burst(40)

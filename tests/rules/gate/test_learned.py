@@ -70,15 +70,14 @@ def test_replicas_share_what_is_found_out(a: Replica, b: Replica, clock: Clock) 
 
 
 def test_it_begins_with_one_a_second_and_grows_to_twice_what_was_carried(a: Replica, clock: Clock) -> None:
-    """And no further while less is asked for."""
+    """By the rate of the last half of a window; and no further while less is asked for."""
     assert amount(a) == 60
     spend(a, clock, 50)
     most = amount(a)
-    # the look came before the last call was charged
-    assert most == 2 * (used(a) - 1) >= 90
+    assert 2 * (used(a) - 1) <= most <= 4 * used(a)
     clock.now += WINDOW
     a.arrive(plan())
-    assert most <= amount(a) <= 100
+    assert amount(a) == most
 
 
 def test_a_refusal_cuts_once_for_all_calls_that_were_sent_before_the_cut(a: Replica, clock: Clock) -> None:
@@ -93,7 +92,7 @@ def test_a_refusal_cuts_once_for_all_calls_that_were_sent_before_the_cut(a: Repl
     assert amount(a) == once
     clock.now += 1000
     refuse(a, ago=900)
-    assert amount(a) == once
+    assert once <= amount(a) <= once + 1
     refuse(a, ago=100)
     assert amount(a) < once
 

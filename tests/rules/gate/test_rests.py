@@ -107,6 +107,15 @@ def test_a_key_whose_quota_returns_at_a_known_time_is_waited_for(a: Replica, clo
     assert went(a.tick(lifted("k:x"))) == [(0, False)] * 2
 
 
+def test_a_known_time_that_was_no_end_is_not_waited_for_again(a: Replica, clock: Clock) -> None:
+    """The try had no success: from then on nobody knows."""
+    a.tick(rests("k:x", 5000, every=MINUTE, known=True, state=2))
+    clock.now += 5000
+    assert went(a.arrive(call(keys=TWO[:1], replayable=True))) == [(0, True)]
+    assert refusal(a.arrive(call(keys=TWO[:1], replayable=True, wait=600_000))) == ("no_key", MINUTE)
+    assert not states(a)["k:x"].known
+
+
 def test_calls_that_waited_when_the_last_key_went_out_try_it_one_by_one(a: Replica, clock: Clock) -> None:
     """They were let into the line, and have their chance each time."""
     slot = charge(flying(1), scope="x")
@@ -188,6 +197,16 @@ def test_the_list_says_of_each_state_why_since_when_and_until_when(a: Replica, c
     assert found["k:y"] == resting.KeyRest("k:y", None, False, True, "off", 0, 1000, None, None)
     clock.now += 4000
     assert set(states(a)) == {"k:x", "k:y"}
+
+
+def test_a_graver_state_takes_the_place_of_a_lighter_one(a: Replica, clock: Clock) -> None:
+    """From now on; the same again is no new beginning."""
+    a.tick(rests("k:x", 9000, state=1, status=429))
+    clock.now += 1000
+    for state, age in ((2, 0), (3, 0), (3, 1000)):
+        a.tick(rests("k:x", MINUTE, every=MINUTE, state=state))
+        assert (states(a)["k:x"].state, states(a)["k:x"].age_ms) == ({2: "exhausted", 3: "error"}[state], age)
+        clock.now += 1000
 
 
 def test_a_key_that_is_out_and_slowed_down_is_out(a: Replica, clock: Clock) -> None:
