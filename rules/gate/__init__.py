@@ -20,6 +20,7 @@ rivals        how much goes before a call that comes now
 line          who waits: flows, and their calls in order
 leaving       calls that leave the line together
 pool          which key may serve, and which rest
+promise       what refused calls were told, and the room kept for them
 decision      whether a call fits, and when it would
 answer        what a tick says, and what it charges for it
 dispatch      grant, park or refuse, the smallest start tag first
@@ -53,6 +54,7 @@ _ALGORITHM = (
     "line",
     "leaving",
     "pool",
+    "promise",
     "decision",
     "answer",
     "dispatch",

@@ -170,7 +170,31 @@ do
     return 0
   end
 
-  local function note_freed(id, made_room)
+  local note_freed
+
+  -- What was kept for a call that did not use it, or uses it only now, is as if it had never been charged; `slice` and
+  -- `owner` as in the charge. `free`: others may have the room.
+  function bucket.give_back(limit, cost, slice, owner, free)
+    local b, made_room = bucket.open(limit), nil
+    if limit.kind == "w" then
+      made_room = window.settle(b, slice, -cost)
+      pace.give_back(b, limit, cost)
+    elseif limit.kind == "t" then
+      made_room = twin.give_back(b, limit.w, limit.length, slice, cost)
+    elseif limit.kind == "q" then
+      made_room = quota.settle(b, slice % 2 == 1 and limit.length or 0, slice, -cost)
+    else
+      made_room = gauge.add("u:", owner, open_gauge(limit.id), -cost)
+      if b.slices then
+        pace.give_back(b, limit, cost)
+      end
+    end
+    if free then
+      note_freed(limit.id, made_room)
+    end
+  end
+
+  function note_freed(id, made_room)
     if made_room and not is_freed[id] then
       is_freed[id] = true
       freed[#freed + 1] = id

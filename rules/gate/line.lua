@@ -115,13 +115,21 @@ do
     head.tag = head.leads and flow.start or math.min(FAR, flow.start + flow.owed)
   end
 
-  -- Cost that goes before a new call on the limit's bucket; none for one that keeps a place it had.
-  function line.ahead(head, limit, of_key)
+  -- How much the calls of its flow wait for, as a sum of shares.
+  function line.owed(head)
+    local flow = this.waiting > 0 and line.flow(head.flow, head.class)
+    return flow and flow.size > 0 and flow.owed or 0
+  end
+
+  -- Cost that goes before a new call, which takes `cost`, on the limit's bucket; none for one that keeps a place it had.
+  function line.ahead(head, limit, of_key, cost)
+    if head.owed then
+      return rivals.due(head, head.owed, of_key, cost)
+    end
     if head.keeps_place or this.waiting == 0 then
       return 0
     end
-    local flow = line.flow(head.flow, head.class)
-    return rivals.ahead(head, flow.size > 0 and flow.owed or 0, limit, of_key)
+    return rivals.ahead(head, line.owed(head), limit, of_key)
   end
 
   function line.has_room(head)
