@@ -166,7 +166,9 @@ def arrival(plan: Plan, *, keeps_place: bool = False, wall_ms: float = 0) -> Arr
     if plan.candidates:
         taken += len(plan.candidates[0].charges)
     part = min(share(costs[:taken], stands.bases), SHARE)
-    return Arrival(frame, tuple(costs), flags, plan.max_queue, min(max(plan.priority, 0), 9), part, stands, word(plan.again or "-"))
+    return Arrival(
+        frame, tuple(costs), flags, plan.max_queue, min(max(plan.priority, 0), 9), part, stands, word(plan.again or "-")
+    )
 
 
 def _frame(plan: Plan, wall_ms: float) -> tuple[bytes, Standing, float, float]:
