@@ -8,6 +8,8 @@
 local bucket = {}
 do
   local floor, max, min, FAR = math.floor, math.max, math.min, order.FAR
+  -- The whole of a limit (standing.py).
+  local SHARE = 1073741824
   local opened, listed, freed, is_freed = {}, {}, {}, {}
   -- The same by limit: a frame's limits are asked several times a call, and this saves building the name each time.
   local of_limit = {}
@@ -129,6 +131,16 @@ do
       at = min(at, max(till, earliest(limit, cost, ahead, bucket.part(limit.amount))))
     end
     return at
+  end
+
+  -- What part of the limit comes back in a millisecond, in shares (standing.py); 0 where it does not come back steadily.
+  function bucket.returns(limit)
+    if limit.kind == "w" or limit.kind == "e" then
+      return SHARE / limit.length
+    elseif limit.kind == "t" then
+      return SHARE * limit.w / (limit.length * max(1, limit.amount))
+    end
+    return 0
   end
 
   -- Whether it is the window's pace, and not the window, that lets `cost` go no earlier than `at`.

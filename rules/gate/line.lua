@@ -124,7 +124,8 @@ do
   -- Cost that goes before a new call, which takes `cost`, on the limit's bucket; none for one that keeps a place it had.
   function line.ahead(head, limit, of_key, cost)
     if head.owed then
-      return rivals.due(head, head.owed, of_key, cost)
+      local theirs = math.max(0, bucket.queued(limit) * head.share / cost - line.owed(head)) + head.theirs
+      return rivals.due(head, head.owed, theirs, of_key, cost, bucket.returns(limit))
     end
     if head.keeps_place or this.waiting == 0 then
       return 0

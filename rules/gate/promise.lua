@@ -24,7 +24,7 @@ do
   -- It is kept so long after: a client that knows whole seconds only, a second of jitter of its own, and the way.
   local KEPT = 2250
   -- A timer that fires a little early is still in time.
-  local EARLY = 100
+  local EARLY = 5
   -- What is told beyond the estimate: for the way, and that room which is kept for others is idle for about so long of
   -- each window.
   local SLACK, IDLE = 100, 800
@@ -62,6 +62,11 @@ do
   -- How many of the calls in the line stand for promises.
   function promise.in_line()
     return this.promised > 0 and store.zcount("on:" .. OWNER, 0) or 0
+  end
+
+  -- How many promises there are to other flows.
+  function promise.of_others(id)
+    return this.promised > 0 and max(0, this.promised - flow_of(id).count) or 0
   end
 
   -- How much of its limits a flow has been promised, as a sum of shares.
