@@ -311,7 +311,7 @@ class Asking(Player):
             waits = [asked.rests_ms, *[room.fits_ms for room in asked.rooms]]
             fits = None if None in waits else max(wait for wait in waits if wait is not None)
             # what is told is later than what the limits say by what others may still take, and what is kept for them
-            assert asked.wait_ms == fits or (asked.verdict == "refuse" and fits is not None and asked.wait_ms > fits)
+            assert asked.wait_ms == fits or (asked.verdict == "refuse" and (asked.wait_ms or 0) > (fits or 0))
 
 
 def told(reply: wire.Reply, n: int, plan: Plan) -> Sequence[object]:
