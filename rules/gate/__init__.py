@@ -17,6 +17,7 @@ ranked        sorted sets as they stand within a tick
 fair          whose turn it is: start tags and virtual times
 place         where flows stand, and when to look there
 rivals        how much goes before a call that comes now
+draws         which pools draw on a bucket
 line          who waits: flows, and their calls in order
 leaving       calls that leave the line together
 pool          which key may serve, and which rest
@@ -51,6 +52,7 @@ _ALGORITHM = (
     "fair",
     "place",
     "rivals",
+    "draws",
     "line",
     "leaving",
     "pool",

@@ -57,7 +57,8 @@ do
   -- When a call would be served even if everyone who came lately takes his full share until then (rivals.due).
   -- And how long its flow then waits for each turn.
   function decision.latest(head)
-    head.owed = (head.keeps_place and 0 or line.owed(head)) + (head.is_back and 0 or promise.owed(head.flow))
+    head.waits = line.owed(head)
+    head.owed = (head.keeps_place and 0 or head.waits) + (head.is_back and 0 or promise.owed(head.flow))
     head.theirs = head.share * promise.of_others(head.flow)
     local turns = (head.owed + head.share) / head.share
     local at = decision.estimate(head)

@@ -287,7 +287,7 @@ do
     end
     for _, id in ipairs(bucket.freed()) do
       dispatch.wake("b:" .. id)
-      for _, name in ipairs(line.pools(id)) do
+      for _, name in ipairs(draws.places(id)) do
         dispatch.wake(name)
       end
     end

@@ -134,10 +134,15 @@ do
     return sum / max(LEAST, this.now - of.all[0].began)
   end
 
-  -- Cost on a limit that may go before a call which takes `cost` of it: its flow waits for, or was promised, `owed`, and
-  -- the others `theirs`, in shares. `per_ms`: what of its whole comes back in a millisecond, in shares; 0: none does
-  -- steadily. In the worst case each rival has as many turns as this flow; but not more than he asks for, and a third more.
-  function rivals.due(head, owed, theirs, of_key, cost, per_ms)
+  -- Cost on a limit that may go before a call which takes `cost` of it; `owed` of the head is what goes before it of its
+  -- own flow, `waits` what that waits for, `theirs` what others were promised, in shares. In the worst case each rival has
+  -- as many turns as this flow; but not more than he asks for, and a third more.
+  function rivals.due(head, limit, of_key, cost)
+    if cost == 0 then
+      return 0
+    end
+    local theirs = max(0, bucket.queued(limit) * head.share / cost - head.waits) + head.theirs
+    local per_ms = bucket.returns(limit)
     local weights, demand, lane = 0, 0, string.match(head.class, "^[^.]*")
     for _, one in ipairs(known_lanes()) do
       if not of_key or string.match(one.class, "^[^.]*") == lane then
@@ -149,7 +154,7 @@ do
         end
       end
     end
-    local own = (owed + head.share) / head.share
+    local own = (head.owed + head.share) / head.share
     local turns, left = max(1, weights / head.frame.weight) * own, 1
     if per_ms > 0 then
       left = 1 - MARGIN * demand / per_ms
