@@ -53,6 +53,8 @@ class Facts:
     """Of the tier."""
     priority: int = 0
     """Among the calls of the same user, 0 to 9."""
+    again: str = ""
+    """As in Plan."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -107,6 +109,7 @@ def plan(facts: Facts) -> Plan | Refuse:
         weight=outline.weight,
         priority=facts.priority,
         observe=service.mode != "enforce",
+        again=facts.again,
         outline=outline,
     )
 

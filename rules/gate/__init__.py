@@ -17,9 +17,11 @@ ranked        sorted sets as they stand within a tick
 fair          whose turn it is: start tags and virtual times
 place         where flows stand, and when to look there
 rivals        how much goes before a call that comes now
+draws         which pools draw on a bucket
 line          who waits: flows, and their calls in order
 leaving       calls that leave the line together
 pool          which key may serve, and which rest
+promise       what refused calls were told, and the room kept for them
 decision      whether a call fits, and when it would
 answer        what a tick says, and what it charges for it
 dispatch      grant, park or refuse, the smallest start tag first
@@ -50,9 +52,11 @@ _ALGORITHM = (
     "fair",
     "place",
     "rivals",
+    "draws",
     "line",
     "leaving",
     "pool",
+    "promise",
     "decision",
     "answer",
     "dispatch",

@@ -81,6 +81,22 @@ do
     return true
   end
 
+  -- The candidate does not rest, and it and all the common limits have room for a call whose turn it is, whatever the
+  -- pace: that was asked when its turn came.
+  function pool.can_serve(frame, index, costs)
+    local candidate = frame.candidates[index]
+    local function have_room(limits, from)
+      for i, limit in ipairs(limits) do
+        if bucket.used(limit) + costs[from + i] > bucket.amount(limit) then
+          return false
+        end
+      end
+      return true
+    end
+    return pool.rests_until(frame, candidate) == 0 and have_room(frame.commons, 0)
+      and have_room(candidate.limits, candidate.from)
+  end
+
   -- Index of the candidate to grant now, or nil. `without`: candidates that earlier calls hold.
   function pool.choose(frame, costs, without)
     local best, best_group, best_key
@@ -107,7 +123,7 @@ do
       at = this.now
     end
     for i, limit in ipairs(candidate.limits) do
-      local ahead = behind and line.ahead(behind, limit, true) or 0
+      local ahead = behind and line.ahead(behind, limit, true, costs[candidate.from + i]) or 0
       -- a key whose limit is smaller than the call never serves it, and must not be waited for
       local t = bucket.earliest(limit, costs[candidate.from + i], ahead)
       if t > at then

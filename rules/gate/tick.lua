@@ -5,8 +5,11 @@
 --
 -- Arguments: replica, incarnation, seq, share (per mille), epoch (0: none known), then operations, each a letter and
 -- its fields:
---   A n age wait flags most_waiting flow priority share frame costs..   arrive (flags: 1 keeps its place, 2 observe)
+--   A n age wait flags most_waiting flow priority share again frame costs..   arrive (flags: 1 keeps its place,
+--                                                   2 observe;
+--                                                   again: what it is known by when it comes back, or -)
 --   C n                                             cancel
+--   E n again                                       cancel, its time is up: say when to come back
 --   S kind bucket w L slice charged delta           settle a charge by delta (bucket.settle)
 --   F class flow delta                              correct what a flow has had, by delta of its share
 --   B scope ms                                      rest a scope
@@ -81,20 +84,31 @@ do
     end
   end
 
+  -- A call whose time is up leaves like any other, and is told when to come back.
+  local function expire(n, again)
+    local head = line.head(call.attempt(this.replica, n))
+    if head then
+      cancel({ n })
+      head.again, head.keeps_place = again, true
+      dispatch.expire(head)
+    end
+  end
+
   local function arrival(argv, at)
     local n, flags = tonumber(argv[at + 1]), tonumber(argv[at + 4])
-    local frame = call.frame(argv[at + 9])
+    local frame = call.frame(argv[at + 10])
     agreed.name(frame.named)
     local head = {
       n = n, owner = this.replica, attempt = call.attempt(this.replica, n), frame = frame, costs = {},
       enqueued = math.max(0, this.now - tonumber(argv[at + 2])), deadline = this.now + tonumber(argv[at + 3]),
       keeps_place = flags % 2 == 1, observed = flags >= 2, most_waiting = tonumber(argv[at + 5]),
-      flow = argv[at + 6], priority = tonumber(argv[at + 7]), share = tonumber(argv[at + 8]), class = frame.class,
+      flow = argv[at + 6], priority = tonumber(argv[at + 7]), share = tonumber(argv[at + 8]), again = argv[at + 9],
+      class = frame.class,
     }
     for i = 1, frame.costs do
-      head.costs[i] = tonumber(argv[at + 9 + i])
+      head.costs[i] = tonumber(argv[at + 10 + i])
     end
-    return head, at + 10 + frame.costs
+    return head, at + 11 + frame.costs
   end
 
   -- By (priority, enqueue time, attempt). All are this replica's, so their attempts differ in the number alone.
@@ -139,6 +153,9 @@ do
         at = at + 2
       elseif op == "C" then
         gone[#gone + 1], at = tonumber(argv[at + 1]), at + 2
+      elseif op == "E" then
+        expire(tonumber(argv[at + 1]), argv[at + 2])
+        at = at + 3
       elseif op == "F" then
         if this.waiting > 0 then
           line.correct(argv[at + 2], argv[at + 1], tonumber(argv[at + 3]))
@@ -183,12 +200,13 @@ do
     end
   end
 
-  local META = { "epoch", "t", "grants", "waiting", "blocked", "pushed", "seen", "patience", "x" }
+  local META = { "epoch", "t", "grants", "waiting", "blocked", "pushed", "seen", "patience", "x", "promised", "made" }
 
   local function read_meta(now)
     local v = store.numbers("meta", META)
     this.now = math.max(now, v[2] or 0)
     this.grants, this.waiting, this.blocked, this.pushed = v[3] or 0, v[4] or 0, v[5] or 0, v[6] or 0
+    this.promised, this.made = v[10] or 0, v[11] or 0
     return { epoch = v[1] or 0, seen = v[7] or 0, patience = v[8] or 0, refreshed = v[9] or false }
   end
 
@@ -197,7 +215,7 @@ do
     store.put("meta", {
       "epoch", meta.epoch, "t", this.now, "grants", this.grants, "waiting", this.waiting, "blocked", this.blocked,
       "pushed", this.pushed, "seen", this.now, "patience", meta.patience, "x",
-      refresh and this.now or meta.refreshed,
+      refresh and this.now or meta.refreshed, "promised", this.promised, "made", this.made,
     })
     if refresh then
       store.expire("meta", math.max(2 * LIFE, 2 * (this.blocked - this.now)))
@@ -257,7 +275,7 @@ do
     end
     local out = {
       text(DONE), text(meta.epoch), text(next_in), text(rank), text(store.zcount("hb", this.now - SLOT_TTL)),
-      text(this.waiting),
+      text(math.max(0, this.waiting - promise.in_line())),
     }
     local answers = answer.all()
     local said = {}
@@ -280,11 +298,13 @@ do
     agreed.begin()
     bucket.begin()
     pool.begin()
+    promise.begin()
     ranked.begin()
     fair.begin()
     place.begin()
     rivals.begin()
     frames.begin()
+    draws.begin()
     line.begin()
     dispatch.begin()
     answer.begin()
@@ -295,7 +315,9 @@ do
     agreed.save()
     bucket.save()
     pool.save()
+    promise.save()
     line.save()
+    draws.save()
     place.save()
     rivals.save()
     fair.save()

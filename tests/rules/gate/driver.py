@@ -304,6 +304,7 @@ def call(
     tier: str = "",
     weight: float = 1.0,
     priority: int = 0,
+    again: str = "",
 ) -> Plan:
     """A call on common limits, with one free key unless told otherwise."""
     return Plan(
@@ -319,6 +320,7 @@ def call(
         max_wait_ms=wait,
         max_queue=queue,
         observe=observe,
+        again=again,
     )
 
 
