@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from rules.match import Matcher
@@ -14,6 +15,9 @@ from .egress import Egress
 from .errors import Problem
 from .head import Authority, Head
 from .log import Record
+
+# 64 KiB are 60 us of BLAKE2b.
+_HASHED_BYTES = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,21 @@ def in_force(policy: Policy, *, loopback_only: bool) -> InForce:
         doorman=Doorman(policy),
         egress=Egress(policy.egress, loopback_only=loopback_only),
     )
+
+
+def fingerprint(head: Head, body: bytes) -> str:
+    """A hash of what a call asks for: 12 hex digits. The same request sent again has the same one.
+
+    Of a large body the two ends and the length, because this runs on the loop.
+    """
+    hashed = hashlib.blake2b(digest_size=6)
+    for part in (head.method.encode(), head.target.encode("ascii", "replace"), b"%d" % len(body)):
+        hashed.update(part + b"\n")
+    if len(body) <= 2 * _HASHED_BYTES:
+        hashed.update(body)
+    else:
+        hashed.update(body[:_HASHED_BYTES] + body[-_HASHED_BYTES:])
+    return hashed.hexdigest()
 
 
 def service_of(head: Head, matcher: Matcher) -> Service | None:
@@ -66,6 +85,8 @@ class Errand:
     body: bytes | None = None
     """None: not read; it is streamed, and the call can be sent once only."""
     count: Estimate | None = None
+    again: str = ""
+    """What the call is known by when it comes back after a refusal (`fingerprint`); empty: nothing."""
 
     @property
     def model(self) -> str | None:

@@ -194,9 +194,7 @@ class Gate:
         return found
 
     def _expire(self, line: Line, waiting: Waiting) -> None:
-        line.leave(waiting)
-        limit = wire.limit_at(waiting.plan, waiting.binds)
-        waiting.resolve(Refuse(code="hold_expired", limit=limit, waited_ms=self._waited(waiting)))
+        line.expire(waiting)
         self._ticker.flush_soon(line)
 
     async def explain(self, plan: Plan, *, enqueued_ms: float | None = None) -> Explained:

@@ -16,9 +16,9 @@ from rules.gate import wire
 from rules.gate.standing import Standing, share
 from rules.verdict import Charge, Grant, Plan, Refuse
 
-from .session import Session, elsewhere, is_live
+from .session import Batch, Session, elsewhere, is_live, share_of, units
 from .sight import Sight, Use
-from .words import Word, Words, heard
+from .words import Words, heard
 
 MOST_OPS = 500
 """Operations in one tick (limiter.md 5: 10,000 clients may leave at once; the rest goes into the next tick)."""
@@ -45,6 +45,8 @@ class Waiting:
     verdict: Verdict | None = None
     future: asyncio.Future[Verdict] | None = None
     sent: bool = False
+    expired: bool = False
+    """Its time is up: it waits only to be told when to come back."""
     gone: bool = False
     """Nobody waits for the verdict any more: a grant is refunded."""
     held: bool = False
@@ -61,24 +63,6 @@ class Waiting:
         self.verdict = verdict
         if self.future is not None and not self.future.done():
             self.future.set_result(verdict)
-
-
-@dataclass(eq=False, slots=True)
-class Batch:
-    """One tick on its way, and what it carries, should it have to be said again."""
-
-    session: Session
-    args: list[bytes | int]
-    settles: dict[tuple[str, int, int], tuple[Charge, int]]
-    words: list[Word]
-    cancels: list[int]
-    incarnation: int
-    sent_ms: float
-    """When it was last said, by the gate's clock: what a reply tells anew happened no earlier."""
-
-    def is_of(self, session: Session) -> bool:
-        """Nothing was stated anew since: the reply speaks of calls as they stand."""
-        return self.session is session and self.incarnation == session.incarnation
 
 
 class Line:
@@ -104,6 +88,7 @@ class Line:
         self._replica = replica
         self._arrivals: dict[int, Waiting] = {}
         self._cancels: list[int] = []
+        self._expired: list[int] = []
         self._ordered = 0
         self._acks: list[int] = []
         self._flying: dict[str, int] = {}
@@ -147,6 +132,15 @@ class Line:
             self.enter(waiting)
         waiting.plan, waiting.arrival, waiting.binds = plan, arrival, 0
 
+    def expire(self, waiting: Waiting) -> None:
+        """A call's time is up: the next tick asks when it should come back."""
+        if not waiting.sent:
+            self.leave(waiting)
+            self._time_is_up(waiting)
+            return
+        waiting.expired = True
+        self._expired.append(waiting.n)
+
     def settle(self, grant: Grant, session: Session, actual: Mapping[str, float], stands: Standing) -> None:
         """True amounts by meter, in the meter's natural units; meters absent keep the estimate."""
         costs, changed = [], False
@@ -156,19 +150,19 @@ class Line:
             if limit.in_flight:
                 self._land(charge)
             if limit.count_at == "end":
-                true = _units(actual.get(limit.meter, cost / limit.scale), limit.scale)
+                true = units(actual.get(limit.meter, cost / limit.scale), limit.scale)
                 cost = cost if true is None else true
                 session.settle(charge, elsewhere(charge, -1), cost)
                 changed = changed or cost != charge.cost
             elif limit.meter in actual:
-                true = _units(actual[limit.meter], limit.scale)
+                true = units(actual[limit.meter], limit.scale)
                 if true is not None and true != charge.cost:
                     session.settle(charge, taken.slice, true - charge.cost)
                     cost, changed = true, True
             self.sight.add(charge, cost - charge.cost)
             costs.append(cost)
         if changed and self.waiting_everywhere:
-            session.correct(stands, share(costs, stands.bases) - _share_of(grant, stands))
+            session.correct(stands, share(costs, stands.bases) - share_of(grant, stands))
 
     def refund(self, grant: Grant, session: Session, stands: Standing) -> None:
         """The upstream cannot have counted the call."""
@@ -178,7 +172,7 @@ class Line:
             elif taken.charge.cost:
                 session.settle(taken.charge, taken.slice, -taken.charge.cost)
         if self.waiting_everywhere:
-            session.correct(stands, -_share_of(grant, stands))
+            session.correct(stands, -share_of(grant, stands))
 
     def _land(self, charge: Charge) -> None:
         word = wire.word(charge.bucket)
@@ -198,6 +192,7 @@ class Line:
             self.forced
             or self._arrivals
             or self._cancels
+            or self._expired
             or self._stated
             or self.words
             or self._acks
@@ -232,6 +227,10 @@ class Line:
         self._ordered = len(self._cancels)
         for n in cancels:
             args += (b"C", n)
+        expired, self._expired = self._expired[:MOST_OPS], self._expired[MOST_OPS:]
+        for n in expired:
+            if n in self.waiting:
+                args += (b"E", n, self.waiting[n].arrival.again.encode())
         settles = session.settles
         session.settles = {}
         if len(settles) > MOST_OPS:
@@ -249,8 +248,8 @@ class Line:
         # nothing is granted before all that is known to be used is counted; and a store that knew us has to forget what
         # waited, in several ticks if it was much (tick.lua), before it hears of it anew
         if not session.settles and (session.seq > 1 or len(self._arrivals) <= MOST_OPS):
-            self._take_arrivals(args, cancels, now_ms, MOST_OPS - len(cancels))
-        return Batch(session, args, settles, words, cancels, session.incarnation, now_ms)
+            self._take_arrivals(args, cancels, now_ms, MOST_OPS - len(cancels) - len(expired))
+        return Batch(session, args, settles, words, cancels, expired, session.incarnation, now_ms)
 
     def _take_arrivals(self, args: list[bytes | int], cancels: list[int], now_ms: float, most: int) -> None:
         while self._arrivals and most > 0 and len(args) < MOST_ARGS:
@@ -313,6 +312,14 @@ class Line:
                 give(waiting, granted, batch.sent_ms - reply.age_ms - granted.age_ms)
         for n in batch.cancels:
             self.waiting.pop(n, None)
+        for n in batch.expired:
+            if n in self.waiting:
+                self._time_is_up(self.waiting.pop(n))
+
+    def _time_is_up(self, waiting: Waiting) -> None:
+        """A call's time is up, and nobody can say when to come back: the store has lost it, or never had it."""
+        limit, waited = wire.limit_at(waiting.plan, waiting.binds), waiting.deadline_ms - waiting.since_ms
+        waiting.resolve(Refuse(code="hold_expired", limit=limit, waited_ms=round(waited)))
 
     def took_off(self, grant: Grant, granted: wire.Granted, now_ms: float) -> None:
         """A grant is in flight from now on."""
@@ -348,7 +355,9 @@ class Line:
     def restate(self) -> None:
         """To a host that does not know us: what waits and what is in flight, in the order of arrival."""
         self.session.restart()
-        self._acks, self._cancels = [], []
+        self._acks, self._cancels, self._expired = [], [], []
+        for waiting in [w for w in self.waiting.values() if w.expired and not w.gone]:
+            self._time_is_up(self.waiting.pop(waiting.n))
         for waiting in [w for w in self.waiting.values() if w.gone]:
             del self.waiting[waiting.n]
         self._arrivals = dict(sorted(self.waiting.items()))
@@ -385,14 +394,3 @@ class Line:
             if is_live(key[2], charge, now_ms):
                 to.settle(charge, elsewhere(charge, key[2]), cost)
         self._carried = {}
-
-
-def _share_of(grant: Grant, stands: Standing) -> int:
-    return share([taken.charge.cost for taken in grant.taken], stands.bases)
-
-
-def _units(amount: float, scale: int) -> int | None:
-    """Natural units -> 1/scale, rounded up; None for what is no amount."""
-    if not math.isfinite(amount) or amount < 0:
-        return None
-    return min(math.ceil(amount * scale - 1e-9), wire.MOST)

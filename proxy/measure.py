@@ -15,7 +15,7 @@ from rules.policy import Endpoint, Service
 from . import credentials
 from .call import ClientBody
 from .clients import Identity
-from .errand import Errand
+from .errand import Errand, fingerprint
 from .errors import Problem
 from .head import Head
 from .metrics import Metrics
@@ -57,10 +57,12 @@ class Measure:
         length = call.body.length
         if length == 0:
             errand.body = b""
+            errand.again = fingerprint(call.head, b"")
             return 0
         if not metered if length is None else length > limit:
             return 0
         errand.body = await self._read(call.body, limit)
+        errand.again = fingerprint(call.head, errand.body)
         try:
             if metered:
                 errand.count = await self._count(errand.body, service, endpoint)
@@ -100,6 +102,7 @@ class Measure:
             model=errand.model,
             count=errand.count,
             length=errand.call.body.length or 0,
+            again=errand.again,
         )
 
     async def _count(self, body: bytes, service: Service, endpoint: Endpoint) -> Estimate:
@@ -137,8 +140,10 @@ def facts_of(
     model: str | None,
     count: Estimate | None,
     length: int,
+    again: str = "",
 ) -> Facts:
-    """The facts of a call. `count`: of its body, None where that was not read; `length`: of the body, in bytes."""
+    """The facts of a call. `count`: of its body, None where that was not read; `length`: of the body, in bytes;
+    `again`: its fingerprint."""
     common, of_key = matcher.limits_for(service, endpoint, model)
     counted: Mapping[str, float] = count.costs if count is not None else {}
     if count is None and length and endpoint.body != "none":
@@ -163,4 +168,5 @@ def facts_of(
         costs=costs_of(service, endpoint, model, counted),
         caller=caller,
         max_wait_ms=head.control.max_wait_ms,
+        again=again,
     )

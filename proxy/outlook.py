@@ -15,7 +15,7 @@ from rules.policy import Endpoint, Service
 from rules.verdict import Explained, Refuse
 
 from .clients import Identity
-from .errand import InForce, service_of
+from .errand import InForce, fingerprint, service_of
 from .gate import Gate
 from .head import Head, read_head
 from .measure import METERED_BYTES, count_of, facts_of, is_metered
@@ -89,7 +89,17 @@ async def ask(question: Question, rules: InForce, gate: Gate) -> Outlook:
         if 0 < len(body) <= METERED_BYTES:
             count = count_of(body, service, endpoint)
         model = count.model if count is not None else question.model
-    facts = facts_of(rules.matcher, head, identity, service, endpoint, model=model, count=count, length=len(body))
+    facts = facts_of(
+        rules.matcher,
+        head,
+        identity,
+        service,
+        endpoint,
+        model=model,
+        count=count,
+        length=len(body),
+        again=fingerprint(head, body),
+    )
     wish = plan(facts)
     enforced = None
     if isinstance(wish, Refuse):

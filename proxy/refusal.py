@@ -17,6 +17,7 @@ def problem_of(service: Service, verdict: Refuse, waited_ms: int) -> Problem:
         text = f"{name}: no room{limit}; the wait would be {back or 'longer than the call may be held'}"
     elif verdict.code == "hold_expired":
         text = f"{name}: held for {waited_ms / 1000:.1f} s{limit}, and its time is up"
+        text += f"; there will be room in {back}" if back else ""
     elif verdict.code == "never_fits" and verdict.limit is not None and verdict.limit.amount == 0:
         text = f"{name}: {verdict.limit.name} lets nothing through"
     elif verdict.code == "never_fits":

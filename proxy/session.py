@@ -5,10 +5,14 @@ Law: a settlement is told to the host that made the charge; what only the fallba
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
-from rules.gate.standing import Standing
-from rules.verdict import Charge
+from rules.gate import wire
+from rules.gate.standing import Standing, share
+from rules.verdict import Charge, Grant
+
+from .words import Word
 
 
 @dataclass(eq=False, slots=True)
@@ -66,3 +70,34 @@ def is_live(slice_: int, charge: Charge, now_ms: float) -> bool:
         return slice_ + limit.slice_ms + limit.length_ms > now_ms
     # a bucket knows its charge by its time, and a quota's period is the store's to judge (quota.lua)
     return limit.kind == "quota" or slice_ + limit.window_ms > now_ms
+
+
+@dataclass(eq=False, slots=True)
+class Batch:
+    """One tick on its way, and what it carries, should it have to be said again."""
+
+    session: Session
+    args: list[bytes | int]
+    settles: dict[tuple[str, int, int], tuple[Charge, int]]
+    words: list[Word]
+    cancels: list[int]
+    expired: list[int]
+    incarnation: int
+    sent_ms: float
+    """When it was last said, by the gate's clock: what a reply tells anew happened no earlier."""
+
+    def is_of(self, session: Session) -> bool:
+        """Nothing was stated anew since: the reply speaks of calls as they stand."""
+        return self.session is session and self.incarnation == session.incarnation
+
+
+def share_of(grant: Grant, stands: Standing) -> int:
+    """Dominant share of what a grant was charged (standing.py)."""
+    return share([taken.charge.cost for taken in grant.taken], stands.bases)
+
+
+def units(amount: float, scale: int) -> int | None:
+    """Natural units -> 1/scale, rounded up; None for what is no amount."""
+    if not math.isfinite(amount) or amount < 0:
+        return None
+    return min(math.ceil(amount * scale - 1e-9), wire.MOST)

@@ -18,8 +18,8 @@ from rules.gate import resting, wire
 from rules.gate.engine import Engine
 from rules.gate.explain import question
 
-from .line import Batch, Line, Waiting
-from .session import Session
+from .line import Line, Waiting
+from .session import Batch, Session
 from .store import StoreUnavailable
 from .tasks import spawn
 

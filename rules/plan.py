@@ -55,6 +55,8 @@ class Facts:
     """Among the calls of the same user, 0 to 9."""
     replayable: bool = False
     """It can be sent again, with another key."""
+    again: str = ""
+    """As in Plan."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -112,6 +114,7 @@ def plan(facts: Facts) -> Plan | Refuse:
         priority=facts.priority,
         observe=service.mode != "enforce",
         replayable=facts.replayable,
+        again=facts.again,
         outline=outline,
     )
 

@@ -64,6 +64,9 @@ class Plan:
     """Count, never hold or refuse."""
     replayable: bool = False
     """It can be sent again with another key, so it may try one out that has been of no use."""
+    again: str = ""
+    """What the call is known by when it comes back after a refusal: a hash of what it asks for. Empty: nothing is
+    promised to it."""
     outline: object = field(default=None, compare=False, repr=False)
     """Plans with one and the same outline name the same buckets, keys and scopes and differ in costs and times only, so
     what is derived from those names may be remembered by it. None: nothing is known of that."""

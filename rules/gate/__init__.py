@@ -18,13 +18,16 @@ ranked        sorted sets as they stand within a tick
 fair          whose turn it is: start tags and virtual times
 place         where flows stand, and when to look there
 rivals        how much goes before a call that comes now
+draws         which pools draw on a bucket
 line          who waits: flows, and their calls in order
 leaving       calls that leave the line together
 rests         which keys, groups and models rest, and why
 pool          which key may serve
+promise       what refused calls were told, and the room kept for them
 decision      whether a call fits, and when it would
 answer        what a tick says, and what it charges for it
 dispatch      grant, park or refuse, the smallest start tag first
+told          what replies and operators say of keys and of learned limits
 tick          one run: guard, operations, reply
 entry_redis   how Redis calls tick;  entry_tables: how this process does
 
@@ -53,13 +56,16 @@ _ALGORITHM = (
     "fair",
     "place",
     "rivals",
+    "draws",
     "line",
     "leaving",
     "rests",
     "pool",
+    "promise",
     "decision",
     "answer",
     "dispatch",
+    "told",
     "tick",
 )
 

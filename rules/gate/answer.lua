@@ -5,7 +5,7 @@ local answer = {}
 do
   local FAR = order.FAR
   local GRANT, REFUSE, PUSHED, HELD, SEEN, OBSERVED, TRIES = 1, 2, 3, 4, 5, 6, 7
-  local CODES = { wait_too_long = 1, never_fits = 2, queue_full = 3, no_key = 4, store_unavailable = 5 }
+  local CODES = { wait_too_long = 1, never_fits = 2, queue_full = 3, no_key = 4, store_unavailable = 5, hold_expired = 6 }
   local answers, pushed, pushed_to
 
   function answer.begin()
@@ -41,7 +41,8 @@ do
     say({ SEEN, head.n, index, rest, wait_until(at), #head.frame.commons + #candidate.limits })
     local function stand(limits, before, of_key)
       for i, limit in ipairs(limits) do
-        local cost, amount, ahead = head.costs[before + i], bucket.amount(limit), line.ahead(head, limit, of_key)
+        local cost, amount = head.costs[before + i], bucket.amount(limit)
+        local ahead = line.ahead(head, limit, of_key, cost)
         local fits = cost <= amount and bucket.earliest(limit, cost, ahead) or FAR
         local paced = fits < FAR and bucket.is_pace(limit, cost, ahead, fits)
         say({ bucket.used(limit), amount, ahead, wait_until(fits), paced and 1 or 0 })
@@ -80,7 +81,7 @@ do
   function answer.grant(head, index)
     local candidate = head.frame.candidates[index]
     local own = head.owner == this.replica
-    local out = own and answers or {}
+    local out, slices = own and answers or {}, {}
     if rests.try(candidate) then
       out[#out + 1], out[#out + 2] = TRIES, head.n
     end
@@ -91,6 +92,7 @@ do
         local limit = limits[i]
         last = last + 2
         out[last - 1] = bucket.charge(limit, head.costs[before + i], head.owner)
+        slices[#slices + 1] = out[last - 1]
         out[last] = bucket.used(limit)
         local full = out[last] / bucket.amount(limit)
         if full > fullest then
@@ -104,11 +106,14 @@ do
     take(candidate.limits, candidate.from)
     out[start + 4], out[start + 5] = at, (last - from) / 2
     pool.granted(head.frame, candidate)
-    if this.ranks and not head.observed then
+    if this.ranks and not head.observed and not head.had_turn then
       account(head)
     end
     if own then
       return
+    end
+    if head.owner == promise.OWNER then
+      return promise.keep(head, index, slices)
     end
     for i = 1, #out do
       out[i] = order.text(out[i])

@@ -9,6 +9,8 @@
 local bucket = {}
 do
   local floor, max, min, FAR = math.floor, math.max, math.min, order.FAR
+  -- The whole of a limit (standing.py).
+  local SHARE = 1073741824
   local opened, listed, freed, is_freed = {}, {}, {}, {}
   -- The same by limit: a frame's limits are asked several times a call, and this saves building the name each time.
   local of_limit = {}
@@ -143,6 +145,16 @@ do
     return at
   end
 
+  -- What part of the limit comes back in a millisecond, in shares (standing.py); 0 where it does not come back steadily.
+  function bucket.returns(limit)
+    if limit.kind == "w" or limit.kind == "e" then
+      return SHARE / limit.length
+    elseif limit.kind == "t" then
+      return SHARE * limit.w / (limit.length * max(1, limit.amount))
+    end
+    return 0
+  end
+
   -- Whether it is the window's pace, and not the window, that lets `cost` go no earlier than `at`.
   function bucket.is_pace(limit, cost, ahead, at)
     local b = bucket.open(limit)
@@ -182,7 +194,31 @@ do
     return 0
   end
 
-  local function note_freed(id, made_room)
+  local note_freed
+
+  -- What was kept for a call that did not use it, or uses it only now, is as if it had never been charged; `slice` and
+  -- `owner` as in the charge. `free`: others may have the room.
+  function bucket.give_back(limit, cost, slice, owner, free)
+    local b, made_room = bucket.open(limit), nil
+    if limit.kind == "w" then
+      made_room = window.settle(b, slice, -cost)
+      pace.give_back(b, limit, cost)
+    elseif limit.kind == "t" then
+      made_room = twin.give_back(b, limit.w, limit.length, slice, cost)
+    elseif limit.kind == "q" then
+      made_room = quota.settle(b, slice % 2 == 1 and limit.length or 0, slice, -cost)
+    else
+      made_room = gauge.add("u:", owner, open_gauge(limit.id), -cost)
+      if b.slices then
+        pace.give_back(b, limit, cost)
+      end
+    end
+    if free then
+      note_freed(limit.id, made_room)
+    end
+  end
+
+  function note_freed(id, made_room)
     if made_room and not is_freed[id] then
       is_freed[id] = true
       freed[#freed + 1] = id

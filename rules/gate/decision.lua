@@ -42,7 +42,7 @@ do
   function decision.estimate(head)
     local at, position = this.now, 0
     for i, limit in ipairs(head.frame.commons) do
-      local t = bucket.earliest(limit, head.costs[i], line.ahead(head, limit, false))
+      local t = bucket.earliest(limit, head.costs[i], line.ahead(head, limit, false, head.costs[i]))
       if t > at then
         at, position = t, i
       end
@@ -52,6 +52,18 @@ do
       at, position = t, binds
     end
     return at, position
+  end
+
+  -- When a call would be served even if everyone who came lately takes his full share until then (rivals.due).
+  -- And how long its flow then waits for each turn.
+  function decision.latest(head)
+    head.waits = line.owed(head)
+    head.owed = (head.keeps_place and 0 or head.waits) + (head.is_back and 0 or promise.owed(head.flow))
+    head.theirs = head.share * promise.of_others(head.flow)
+    local turns = (head.owed + head.share) / head.share
+    local at = decision.estimate(head)
+    head.owed = nil
+    return at, math.floor((at - this.now) / turns)
   end
 
   -- One of the limits can never hold its cost: code and position.

@@ -39,11 +39,27 @@ do
     end
   end
 
+  -- When a refused call should come back, where that is known.
+  local function tell(head, at)
+    if head.again == "-" then
+      return at
+    end
+    local latest, turn = decision.latest(head)
+    return latest < FAR and promise.tell(head, math.max(at, latest), turn) or at
+  end
+
+  -- A call whose time in the line is up is told when to come back.
+  function dispatch.expire(head)
+    local at, position = decision.estimate(head)
+    answer.refuse(head, "hold_expired", position, tell(head, at))
+  end
+
   -- The arrival does not go now: hold it in the place, or refuse it. Returns true when it is held.
   local function hold(head, name)
+    rivals.saw(head)
     local code, position, at = decision.turned_away(head)
     if code then
-      answer.refuse(head, code, position, at)
+      answer.refuse(head, code, position, code == "wait_too_long" and tell(head, at) or at)
       return false
     end
     this.ranks = true
@@ -77,6 +93,20 @@ do
     answer.see(head, decision.decide(head, decision.held_before(head)), decision.estimate(head))
   end
 
+  -- A call that was told to come back now: the candidate that is kept for it; else it has the place that it was promised.
+  local function come_back(head)
+    local p = promise.find(head)
+    if not p then
+      return nil
+    end
+    local stands = p.state == "l" and line.head(p.head.attempt)
+    for _, name in ipairs(stands and line.leave(stands) or {}) do
+      dispatch.wake(name)
+    end
+    head.enqueued, head.keeps_place, head.is_back = math.min(head.enqueued, p.head.enqueued), true, true
+    return promise.redeem(p, head)
+  end
+
   local function arrive(head)
     if #head.frame.candidates == 0 then
       return answer.refuse(head, "no_key")
@@ -90,6 +120,14 @@ do
     local code, position = decision.impossible(head)
     if code then
       return answer.refuse(head, code, position)
+    end
+    if this.waiting > 0 or this.promised > 0 then
+      rivals.saw(head)
+      local kept = come_back(head)
+      if kept then
+        head.had_turn = true
+        return answer.grant(head, kept)
+      end
     end
     if this.ranks then
       line.stand(head)
@@ -245,6 +283,9 @@ do
   end
 
   local function wake_what_can_move()
+    for _, name in ipairs(promise.due()) do
+      dispatch.wake(name)
+    end
     if this.waiting == 0 then
       return
     end
@@ -254,7 +295,7 @@ do
     end
     for _, id in ipairs(bucket.freed()) do
       dispatch.wake("b:" .. id)
-      for _, name in ipairs(line.pools(id)) do
+      for _, name in ipairs(draws.places(id)) do
         dispatch.wake(name)
       end
     end

@@ -9,8 +9,7 @@
 -- bytes in Redis, 750 here, and no command while it waits.
 --
 -- Stored: `f:<flow>` tag `s`, entry `m`, place `p`, number of calls `n`, sum of their shares `o`, moves `x`, barred
--- places `b`; `h:<flow>` attempt -> rank; `d:<replica>` number -> record; `on:<replica>` the numbers; `pools:<bucket>`
--- the pools whose candidates draw on it.
+-- places `b`; `h:<flow>` attempt -> rank; `d:<replica>` number -> record; `on:<replica>` the numbers.
 local line = {}
 do
   local FAR = order.FAR
@@ -23,11 +22,9 @@ do
   local ROOM_FACTOR = 9
   local FLOW = { "s", "m", "p", "n", "o", "x", "b" }
   local flows, changed_flows, heads, records, registered, left, has_left = {}, {}, {}, {}, {}, {}, {}
-  local indexed, unindexed = {}, {}
 
   function line.begin()
     flows, changed_flows, heads, records, registered, left, has_left = {}, {}, {}, {}, {}, {}, {}
-    indexed, unindexed = {}, {}
   end
 
   local function words(text)
@@ -115,13 +112,20 @@ do
     head.tag = head.leads and flow.start or math.min(FAR, flow.start + flow.owed)
   end
 
-  -- Cost that goes before a new call on the limit's bucket; none for one that keeps a place it had.
-  function line.ahead(head, limit, of_key)
+  -- How much the calls of its flow wait for, as a sum of shares.
+  function line.owed(head)
+    return this.waiting > 0 and line.flow(head.flow, head.class).owed or 0
+  end
+
+  -- Cost that goes before a new call, which takes `cost`, on the limit's bucket; none for one that keeps a place it had.
+  function line.ahead(head, limit, of_key, cost)
+    if head.owed then
+      return rivals.due(head, limit, of_key, cost)
+    end
     if head.keeps_place or this.waiting == 0 then
       return 0
     end
-    local flow = line.flow(head.flow, head.class)
-    return rivals.ahead(head, flow.size > 0 and flow.owed or 0, limit, of_key)
+    return rivals.ahead(head, line.owed(head), limit, of_key)
   end
 
   function line.has_room(head)
@@ -132,20 +136,6 @@ do
       return true
     end
     return line.flow(head.flow, head.class).size < ROOM_FACTOR * (head.most_waiting - this.waiting)
-  end
-
-  local function index_pool(head)
-    local id = head.frame.pool
-    if indexed[id] then
-      return
-    end
-    indexed[id] = true
-    local first = store.numbers("pool:" .. id, { "x" })[1]
-    if first and this.now - first < LIFE / 24 and not unindexed[id] then
-      indexed[id] = "before"
-      return
-    end
-    indexed[id] = head.frame
   end
 
   local function count_out(limit, thousandths)
@@ -173,7 +163,7 @@ do
     if head.leads then
       show(flow)
       if head.frame.candidates[1] and name == "p:" .. head.frame.pool then
-        index_pool(head)
+        draws.note(head.frame)
       end
     end
   end
@@ -197,7 +187,7 @@ do
     end
     show(flow)
     if name == "p:" .. head.frame.pool then
-      index_pool(head)
+      draws.note(head.frame)
     end
   end
 
@@ -299,20 +289,6 @@ do
     return head
   end
 
-  -- Pools that draw on a bucket. One nobody waits for any more is dropped from the index.
-  function line.pools(id)
-    local flat, out = store.zrange("pools:" .. id, 0, -1), {}
-    for i = 1, #flat, 2 do
-      if not place.is_empty("p:" .. flat[i]) then
-        out[#out + 1] = "p:" .. flat[i]
-      else
-        unindexed[flat[i]] = unindexed[flat[i]] or {}
-        table.insert(unindexed[flat[i]], id)
-      end
-    end
-    return out
-  end
-
   -- Collects what to write for each replica's calls, so that each key is written once.
   local function per_replica(list, add)
     local of, names = {}, {}
@@ -368,30 +344,8 @@ do
     end
   end
 
-  local function save_index()
-    for id, buckets in pairs(unindexed) do
-      for _, bucket_id in ipairs(buckets) do
-        store.zdrop("pools:" .. bucket_id, { id })
-      end
-      store.drop("pool:" .. id, { "x" })
-    end
-    for id, frame in pairs(indexed) do
-      if type(frame) == "table" then
-        for _, candidate in ipairs(frame.candidates) do
-          for _, limit in ipairs(candidate.limits) do
-            store.zput("pools:" .. limit.id, { id, 0 })
-            store.expire("pools:" .. limit.id, LIFE)
-          end
-        end
-        store.put("pool:" .. id, { "x", this.now })
-        store.expire("pool:" .. id, LIFE)
-      end
-    end
-  end
-
   function line.save()
     save_heads()
     save_flows()
-    save_index()
   end
 end

@@ -7,7 +7,7 @@
 -- is repaid by silence (Q7). What drained at the flow while nobody looked, up to the `busy` burst, may go at once. A
 -- call larger than the burst waits until all of it is there, and the flow then tells what it has cost (Q8).
 --
--- Laws: pacing only smooths, the window beside it is what keeps N; nothing is given back here, a settlement shows in
+-- Laws: pacing only smooths, the window beside it is what keeps N; a settlement is not given back here, it shows in
 -- the flow by the room it makes (14.2); levels are units, so that a changed rate says nothing new about the past.
 --
 -- Stored in the window's `h`: `over` what was spent above the flow, `at` when that was so, `rest` what had drained of
@@ -105,6 +105,15 @@ do
       p.found = 0
     end
     b.changed = true
+  end
+
+  -- A charge is taken back, as if it had not been made.
+  function pace.give_back(b, limit, cost)
+    if limit.idle == 0 then
+      return
+    end
+    local p = b.pace
+    p.over, p.spare, b.changed = max(0, p.over - cost), p.spare + cost, true
   end
 
   -- Somebody begins to wait, or waits no more. `b.q` is as it was before.

@@ -41,6 +41,22 @@ do
     return true
   end
 
+  -- The candidate does not rest, and it and all the common limits have room for a call whose turn it is, whatever the
+  -- pace: that was asked when its turn came.
+  function pool.can_serve(frame, index, costs)
+    local candidate = frame.candidates[index]
+    local function have_room(limits, from)
+      for i, limit in ipairs(limits) do
+        if bucket.used(limit) + costs[from + i] > bucket.amount(limit) then
+          return false
+        end
+      end
+      return true
+    end
+    local at, to_try = rests.stands(candidate)
+    return at == 0 and not to_try and have_room(frame.commons, 0) and have_room(candidate.limits, candidate.from)
+  end
+
   -- No candidate is sound: each is off, or waits to be tried.
   local function none_sound(frame)
     if this.kept == 0 then
@@ -94,7 +110,7 @@ do
       at = FAR
     end
     for i, limit in ipairs(candidate.limits) do
-      local ahead = behind and line.ahead(behind, limit, true) or 0
+      local ahead = behind and line.ahead(behind, limit, true, costs[candidate.from + i]) or 0
       -- a key whose limit is smaller than the call never serves it, and must not be waited for
       local t = bucket.earliest(limit, costs[candidate.from + i], ahead)
       if t > at then

@@ -5,22 +5,19 @@
 --
 -- Arguments: replica, incarnation, seq, share (per mille), epoch (0: none known), then operations, each a letter and
 -- its fields:
---   A n age wait flags most_waiting flow priority share frame costs..   arrive (flags: 1 keeps its place, 2 observe,
---                                                                       4 may be sent again)
+--   A n age wait flags most_waiting flow priority share again frame costs..   arrive (flags: 1 keeps its place,
+--                                                   2 observe, 4 may be sent again;
+--                                                   again: what it is known by when it comes back, or -)
 --   C n                                             cancel
+--   E n again                                       cancel, its time is up: say when to come back
 --   S kind bucket w L slice charged delta           settle a charge by delta (bucket.settle)
 --   F class flow delta                              correct what a flow has had, by delta of its share
---   B scope ms                                      rest a scope
---   R scope ms every known state status key model   rest a scope of a key of a pool, and say why (rests.say)
---   X bucket w L ago                                a call sent so many ms ago was refused: learn (bucket.refused)
---   H bucket amount span L                          headers name the amount of such a window (learned.give)
---   U count scopes..                                what only a success could end has ended
---   O scope on                                      an operator turns a key on (1) or off (0)
+--   B, R, U, O, X, H                                what is told of keys and learned limits (told.lua)
 --   G bucket value                                  the replica's calls in flight, absolute
 --   K n                                             a pushed grant was received
--- Reply, integers joined by spaces: age, status, epoch, next look in ms (-1: none), rank, live replicas, waiting, version
--- of what is known of keys, then answers: `1 n candidate fullest count`, then slice and use of each bucket, for a grant, the same with 3 and an age
--- behind it for one that another replica's tick made, `2 n code position wait` for a refusal, `4 n position` for a call
+-- Reply, integers joined by spaces: age, status, epoch, next look in ms (-1: none), rank, live replicas, waiting,
+-- version of what is known of keys, then answers: `1 n candidate fullest count`, then slice and use of each bucket, for
+-- a grant, the same with 3 and an age behind it for one that another replica's tick made, `2 n code position wait` for a refusal, `4 n position` for a call
 -- that is held. Before that, where it only asks: `5 n candidate rest wait count` and for each limit of the call
 -- `used amount ahead wait paced`; and before the grant of an observed call that did not fit: `6 n code position wait`
 -- (code 0: it would have been held); and before a grant that tries a key out: `7 n`. A tick that asks `L` and nothing
@@ -88,20 +85,31 @@ do
     end
   end
 
+  -- A call whose time is up leaves like any other, and is told when to come back.
+  local function expire(n, again)
+    local head = line.head(call.attempt(this.replica, n))
+    if head then
+      cancel({ n })
+      head.again, head.keeps_place = again, true
+      dispatch.expire(head)
+    end
+  end
+
   local function arrival(argv, at)
     local n, flags = tonumber(argv[at + 1]), tonumber(argv[at + 4])
-    local frame = call.frame(argv[at + 9])
+    local frame = call.frame(argv[at + 10])
     agreed.name(frame.named)
     local head = {
       n = n, owner = this.replica, attempt = call.attempt(this.replica, n), frame = frame, costs = {},
       enqueued = math.max(0, this.now - tonumber(argv[at + 2])), deadline = this.now + tonumber(argv[at + 3]),
       keeps_place = flags % 2 == 1, observed = flags % 4 >= 2, tries = flags >= 4, most_waiting = tonumber(argv[at + 5]),
-      flow = argv[at + 6], priority = tonumber(argv[at + 7]), share = tonumber(argv[at + 8]), class = frame.class,
+      flow = argv[at + 6], priority = tonumber(argv[at + 7]), share = tonumber(argv[at + 8]), again = argv[at + 9],
+      class = frame.class,
     }
     for i = 1, frame.costs do
-      head.costs[i] = tonumber(argv[at + 9 + i])
+      head.costs[i] = tonumber(argv[at + 10 + i])
     end
-    return head, at + 10 + frame.costs
+    return head, at + 11 + frame.costs
   end
 
   -- By (priority, enqueue time, attempt). All are this replica's, so their attempts differ in the number alone.
@@ -146,38 +154,16 @@ do
         at = at + 2
       elseif op == "C" then
         gone[#gone + 1], at = tonumber(argv[at + 1]), at + 2
+      elseif op == "E" then
+        expire(tonumber(argv[at + 1]), argv[at + 2])
+        at = at + 3
       elseif op == "F" then
         if this.waiting > 0 then
           line.correct(argv[at + 2], argv[at + 1], tonumber(argv[at + 3]))
         end
         at = at + 4
-      elseif op == "B" then
-        rests.block(argv[at + 1], tonumber(argv[at + 2]))
-        at = at + 3
-      elseif op == "R" then
-        rests.say(argv[at + 1], tonumber(argv[at + 2]), {
-          every = tonumber(argv[at + 3]), known = tonumber(argv[at + 4]) == 1, state = tonumber(argv[at + 5]),
-          status = tonumber(argv[at + 6]), key = argv[at + 7], model = argv[at + 8],
-        })
-        at = at + 9
-      elseif op == "X" then
-        bucket.refused(argv[at + 1], tonumber(argv[at + 2]), tonumber(argv[at + 3]), tonumber(argv[at + 4]))
-        at = at + 5
-      elseif op == "H" then
-        learned.give(argv[at + 1], tonumber(argv[at + 2]), tonumber(argv[at + 3]), tonumber(argv[at + 4]))
-        at = at + 5
-      elseif op == "U" then
-        local last = at + 1 + tonumber(argv[at + 1])
-        if rests.lift({ unpack(argv, at + 2, last) }) then
-          dispatch.wake_pools()
-        end
-        at = last + 1
-      elseif op == "O" then
-        rests.turn(argv[at + 1], tonumber(argv[at + 2]) == 0)
-        dispatch.wake_pools()
-        at = at + 3
       else
-        error("unknown operation")
+        at = told.take(op, argv, at)
       end
     end
     if gone[1] then
@@ -212,14 +198,17 @@ do
     end
   end
 
-  local META = { "epoch", "t", "grants", "waiting", "blocked", "pushed", "seen", "patience", "x", "kept", "ver" }
+  local META = {
+    "epoch", "t", "grants", "waiting", "blocked", "pushed", "seen", "patience", "x", "promised", "made", "kept", "ver",
+  }
 
   local function read_meta(now)
     local v = store.numbers("meta", META)
     this.now = math.max(now, v[2] or 0)
     this.grants, this.waiting, this.blocked, this.pushed = v[3] or 0, v[4] or 0, v[5] or 0, v[6] or 0
+    this.promised, this.made = v[10] or 0, v[11] or 0
     -- `meta` of an idle service expires, and what an operator said must outlive it
-    this.kept, this.version = v[10] or rests.count(), v[11] or 0
+    this.kept, this.version = v[12] or rests.count(), v[13] or 0
     return {
       epoch = v[1] or 0, seen = v[7] or 0, patience = v[8] or 0, refreshed = v[9] or false, blocked = this.blocked,
     }
@@ -230,7 +219,8 @@ do
     store.put("meta", {
       "epoch", meta.epoch, "t", this.now, "grants", this.grants, "waiting", this.waiting, "blocked", this.blocked,
       "pushed", this.pushed, "seen", this.now, "patience", meta.patience, "x",
-      refresh and this.now or meta.refreshed, "kept", this.kept, "ver", this.version,
+      refresh and this.now or meta.refreshed, "promised", this.promised, "made", this.made, "kept", this.kept,
+      "ver", this.version,
     })
     if refresh then
       store.expire("meta", math.max(2 * LIFE, 2 * (this.blocked - this.now)))
@@ -290,7 +280,7 @@ do
     end
     local out = {
       text(DONE), text(meta.epoch), text(next_in), text(rank), text(store.zcount("hb", this.now - SLOT_TTL)),
-      text(this.waiting), text(this.version),
+      text(math.max(0, this.waiting - promise.in_line())), text(this.version),
     }
     local answers = answer.all()
     local said = {}
@@ -314,11 +304,13 @@ do
     bucket.begin()
     rests.begin()
     pool.begin()
+    promise.begin()
     ranked.begin()
     fair.begin()
     place.begin()
     rivals.begin()
     frames.begin()
+    draws.begin()
     line.begin()
     dispatch.begin()
     answer.begin()
@@ -330,7 +322,9 @@ do
     bucket.save()
     rests.save()
     pool.save()
+    promise.save()
     line.save()
+    draws.save()
     place.save()
     rivals.save()
     fair.save()

@@ -2,7 +2,7 @@
 -- milliseconds at most B + x p/q leaves, where B is C less what refills within the jitter, so the upstream's own bucket
 -- never runs dry; the call that would is never ours.
 --
--- Kept as what is used, which drains: `used` (above B after an excess), `t` when that was so, `rem` what had drained
+-- Kept as what is used, which drains: `used` (above B after an excess), `t` when that was so, `f` when it was last seen full, `rem` what had drained
 -- of the next unit, in 1/`den` of it. A smaller or larger B or rate so takes effect at once and rewrites nothing. Two
 -- replicas may name different rates, as in a rolling update: between two looks the bucket drains at the slower of the
 -- rate it was last asked with, `p` in `den` milliseconds, and that of now (Q14). A settlement brings the rate of its
@@ -28,10 +28,10 @@ do
 
   function twin.load(id, now)
     local key = "tb:" .. id
-    local v = store.numbers(key, { "used", "t", "rem", "den", "q", "p" })
+    local v = store.numbers(key, { "used", "t", "rem", "den", "q", "p", "f" })
     return {
       key = key, id = id, used = v[1] or 0, t = v[2] or now, rem = v[3] or 0, den = v[4] or 0, q = v[5] or 0,
-      p = v[6] or 0, changed = false, queued = false,
+      p = v[6] or 0, full = v[7] or now, changed = false, queued = false,
     }
   end
 
@@ -62,7 +62,7 @@ do
     end
     if b.used <= 0 then
       -- full: a fraction above that would be more than the upstream has
-      b.used, b.rem = 0, 0
+      b.used, b.rem, b.full = 0, 0, this.now
     end
     if not settles then
       use_rate(b, p, q)
@@ -104,10 +104,20 @@ do
     return b.used < before
   end
 
+  -- A charge made at `at` is taken back whole, if the bucket was never full since: what refilled meanwhile would have
+  -- refilled without it. Else as any settlement.
+  function twin.give_back(b, p, q, at, charged)
+    if b.full >= at then
+      return twin.settle(b, p, q, at, charged, -charged)
+    end
+    b.used, b.changed = max(0, b.used - charged), true
+    return true
+  end
+
   function twin.save(b)
-    local values = { "used", b.used, "t", b.t, "rem", b.rem, "den", b.den, "p", b.p }
+    local values = { "used", b.used, "t", b.t, "rem", b.rem, "den", b.den, "p", b.p, "f", b.full }
     if b.queued then
-      values[11], values[12] = "q", b.q
+      values[13], values[14] = "q", b.q
     end
     store.put(b.key, values)
     store.expire(b.key, max(LEAST_LIFE, 2 * ceil(b.used / b.p) * b.den))

@@ -36,7 +36,7 @@ KEEPS_PLACE, OBSERVE, REPLAYABLE = 1, 2, 4
 
 _KINDS = {"window": "w", "concurrent": "c", "token_bucket": "t", "quota": "q"}
 
-_CODES = ("held", "wait_too_long", "never_fits", "queue_full", "no_key", "store_unavailable")
+_CODES = ("held", "wait_too_long", "never_fits", "queue_full", "no_key", "store_unavailable", "hold_expired")
 _PLAIN = re.compile(r"[!-z|]{1,120}")
 _MOST_REMEMBERED = 8192
 _LONGEST_REMEMBERED = 256
@@ -142,6 +142,8 @@ class Arrival:
     priority: int
     share: int
     standing: Standing
+    again: str
+    """What the call is known by when it comes back (promise.lua); `-`: nothing."""
 
 
 def arrival(plan: Plan, *, keeps_place: bool = False, wall_ms: float = 0) -> Arrival:
@@ -167,7 +169,9 @@ def arrival(plan: Plan, *, keeps_place: bool = False, wall_ms: float = 0) -> Arr
     if plan.candidates:
         taken += len(plan.candidates[0].charges)
     part = min(share(costs[:taken], stands.bases), SHARE)
-    return Arrival(frame, tuple(costs), flags, plan.max_queue, min(max(plan.priority, 0), 9), part, stands)
+    return Arrival(
+        frame, tuple(costs), flags, plan.max_queue, min(max(plan.priority, 0), 9), part, stands, word(plan.again or "-")
+    )
 
 
 def _frame(plan: Plan, wall_ms: float) -> tuple[bytes, Standing, float, float]:
@@ -199,6 +203,7 @@ def arrive(n: int, age_ms: int, wait_ms: int, what: Arrival) -> list[bytes | int
         stands.flow.encode(),
         what.priority,
         what.share,
+        what.again.encode(),
     ]
     return [*head, what.frame, *what.costs]
 
@@ -379,20 +384,8 @@ def reply(answer: bytes) -> Reply:
                 observed = told
             at += 5
     look = None if next_ms < 0 else next_ms
-    return Reply(
-        age,
-        status,
-        epoch,
-        look,
-        rank,
-        replicas,
-        waiting,
-        version,
-        tuple(granted),
-        tuple(refused),
-        tuple(held),
-        tuple(seen),
-    )
+    first = (age, status, epoch, look, rank, replicas, waiting, version)
+    return Reply(*first, tuple(granted), tuple(refused), tuple(held), tuple(seen))
 
 
 def _known(wait: int) -> int | None:

@@ -19,7 +19,7 @@ from tests.upstreams import strict
 
 REPLICAS = 4
 KEY = {"KEY_OPENAI": "sk-bench-pool"}
-BODY = json.dumps(strict.chat_body(20)).encode()
+BODY = strict.chat_body(20)
 CONFIG = """
 tiers:
   gold: {{weight: 4}}
@@ -67,15 +67,18 @@ class Fleet:
         with contextlib.suppress(aiohttp.ClientError):
             self.answers.append(await self.call(user, replica, tier=tier, max_wait=max_wait))
 
-    async def call(self, user: str, replica: int, *, tier: str | None = None, max_wait: str | None = None) -> Answer:
-        """One call and its answer. Raises aiohttp.ClientError."""
+    async def call(
+        self, user: str, replica: int, *, tier: str | None = None, max_wait: str | None = None, end_user: str = "e"
+    ) -> Answer:
+        """One call and its answer. `end_user`: the `user` of its body, which tells it from others. Raises
+        aiohttp.ClientError."""
         headers = {"X-Headgate-User": user, "Content-Type": "application/json"}
         if tier is not None:
             headers["X-Headgate-Tier"] = tier
         if max_wait is not None:
             headers["X-Headgate-Max-Wait"] = max_wait
         url = f"{self.bases[replica]}/openai/v1/chat/completions"
-        async with self.session.post(url, data=BODY, headers=headers) as reply:
+        async with self.session.post(url, data=json.dumps({**BODY, "user": end_user}), headers=headers) as reply:
             await reply.read()
             after = reply.headers.get("retry-after-ms")
             return Answer(

@@ -12,7 +12,7 @@ from proxy.line import MOST_OPS, Line, Waiting
 from proxy.session import Session
 from rules.gate import wire
 from rules.policy import Limit
-from rules.verdict import Charge, Grant, Plan, Taken
+from rules.verdict import Charge, Grant, Plan, Refuse, Taken
 
 from .gates import FLYING, REQUESTS, TOKENS, granted, now_ms, plan, refused, running, until
 from .gates import gate as gate
@@ -111,7 +111,8 @@ async def test_an_embedded_quota_follows_the_wall_clock() -> None:
         await granted(gate, plan((day, 10), wait=0))
         assert (await refused(gate, plan((day, 1), wait=0))).retry_after_ms == 1
         wall[0] += 1
-        await granted(gate, plan((day, 10), wait=0))
+        # the one that was told comes back, too: there is room for both
+        await granted(gate, plan((day, 9), wait=0))
 
 
 async def test_what_a_call_truly_used_counts_in_its_user_s_turns() -> None:
@@ -136,3 +137,31 @@ async def test_what_a_call_truly_used_counts_in_its_user_s_turns() -> None:
         gate.settle(first, {})
         await asyncio.gather(*calls)
     assert order == ["over", "fair", "fair", "fair", "over"]
+
+
+@pytest.mark.parametrize(("answer", "after"), [(b" 2 1 6 1 350", 350), (b"", None)], ids=["told", "lost"])
+def test_a_call_whose_time_is_up_asks_when_to_come_back(answer: bytes, after: int | None) -> None:
+    """It is answered with what the store says of it, and without a time where the store knows it no more."""
+    line, wish = Line("s", b"r" * 16, Session()), plan((REQUESTS, 1))
+    waiting = Waiting(
+        n=1, plan=wish, arrival=wire.arrival(wish), enqueued_ms=0, deadline_ms=60, since_ms=0, held=True, binds=1
+    )
+    line.enter(waiting)
+    line.take(0.0, 1000)
+    line.expire(waiting)
+    assert line.waiting
+    batch = line.take(60.0, 1000)
+    assert batch.args[-3:] == [b"E", 1, b"-"]
+    line.apply(batch, wire.reply(b"0 0 1 -1 0 1 0" + answer), 60.0, lambda *_: None)
+    assert waiting.verdict == Refuse(code="hold_expired", limit=REQUESTS, retry_after_ms=after, waited_ms=60)
+    assert not line.waiting
+
+
+def test_a_call_whose_time_is_up_before_the_store_heard_of_it_is_answered_at_once() -> None:
+    """There is nothing to ask."""
+    line, wish = Line("s", b"r" * 16, Session()), plan((REQUESTS, 1))
+    waiting = Waiting(n=1, plan=wish, arrival=wire.arrival(wish), enqueued_ms=0, deadline_ms=60, since_ms=0)
+    line.enter(waiting)
+    line.expire(waiting)
+    assert isinstance(waiting.verdict, Refuse)
+    assert not line.has_work

@@ -305,6 +305,7 @@ def call(
     weight: float = 1.0,
     priority: int = 0,
     replayable: bool = False,
+    again: str = "",
 ) -> Plan:
     """A call on common limits, with one free key unless told otherwise."""
     return Plan(
@@ -321,6 +322,7 @@ def call(
         max_queue=queue,
         observe=observe,
         replayable=replayable,
+        again=again,
     )
 
 

@@ -118,10 +118,10 @@ class Player:
         self.act(reply)
 
     def expire(self) -> None:
-        """What the actor's timers do: a call whose time is up is cancelled."""
+        """What the actor's timers do: a call whose time is up leaves, and asks when to come back."""
         for n, (plan, _, until) in list(self.waiting.items()):
             if plan.max_wait_ms and until <= self.clock.now:
-                self.drop(n)
+                self.drop(n, by=[b"E", n, plan.again.encode()])
 
     def restatement(self) -> list[list[bytes | int]]:
         """All gauges and waiting calls, for a store that lost us."""
@@ -137,7 +137,7 @@ class Player:
     def act(self, reply: wire.Reply) -> None:
         """Count what was granted, forget what was refused."""
         for refused in reply.refused:
-            self.waiting.pop(refused.n)
+            self.waiting.pop(refused.n, None)  # an expired one is told after it has left
         for granted in reply.granted:
             if granted.pushed:
                 self.acks.append(granted.n)
@@ -171,13 +171,13 @@ class Player:
         if self.waiting:
             self.drop(sorted(self.waiting)[pick % len(self.waiting)])
 
-    def drop(self, n: int) -> None:
-        """A call no longer waits."""
+    def drop(self, n: int, *, by: Sequence[bytes | int] | None = None) -> None:
+        """A call no longer waits; `by`: what is said of it, if it was said to come."""
         del self.waiting[n]
         if n in self.unsent:
             self.unsent.remove(n)
         else:
-            self.ops.append([b"C", n])
+            self.ops.append(by or [b"C", n])
 
 
 LIMITS = {
@@ -231,6 +231,9 @@ def plans() -> list[Plan]:
                     user=f"v{tokens}",
                 )
             )
+    for i, plan in enumerate(out):
+        # so a plan that is drawn again is a refused call that comes back, too early, in time, or late
+        plan.again = f"p{i}"
     return out
 
 
