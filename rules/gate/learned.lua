@@ -12,12 +12,13 @@
 -- Laws: it grows only while the limit binds, and to no more than twice what was carried; where headers name a number
 -- (`given`), that is N and nothing is tried any more; never above the amount the configuration gives.
 --
--- By hour of the week it remembers what the window carried in that hour without a refusal, and begins the hour there.
+-- By hour of the week it remembers what the window carried while it bound, and begins the hour there: in any case where
+-- that hour met a refusal, else only if that is more.
 --
 -- Stored: `a:<bucket>`, the field `h`: N, top, ms for which it bound since the cut, hold, time of the cut, last look,
 -- most carried, hour of the week (+1), whether it is still doubling, what headers gave, the longest window they told of,
--- looks that come soon, and `top` when it was last confirmed;
--- and `0`..`167`, what each hour carried.
+-- looks that come soon, `top` when it was last confirmed, whether this hour met a refusal; and `0`..`167`, twice what
+-- each hour carried, and 1 where it met one.
 local learned = {}
 do
   local floor, max, min = math.floor, math.max, math.min
@@ -41,7 +42,7 @@ do
   local GRACE = 250
   local HOUR, WEEK = 3600000, 168
   local LIFE = 15 * 24 * HOUR
-  local FORM = string.sub(string.rep(" %.0f", 13), 2)
+  local FORM = string.sub(string.rep(" %.0f", 14), 2)
   local opened, listed = {}, {}
 
   function learned.begin()
@@ -61,7 +62,7 @@ do
       key = "a:" .. id, amount = numbers[1] or 0, top = numbers[2] or 0, bound = numbers[3] or 0, hold = numbers[4] or 0,
       cut = numbers[5] or 0, last = numbers[6] or this.now, most = numbers[7] or 0, hour = numbers[8] or 0,
       doubles = (numbers[9] or 1) == 1, given = numbers[10] or 0, span = numbers[11] or 0,
-      soon = numbers[12] or 0, was = numbers[13] or 0, hours = {},
+      soon = numbers[12] or 0, was = numbers[13] or 0, met = numbers[14] == 1, hours = {},
     }
     opened[id] = s
     listed[#listed + 1] = s
@@ -75,13 +76,15 @@ do
       return
     end
     if s.hour > 0 and s.most > 0 then
-      s.hours[s.hour - 1] = s.most
+      s.hours[s.hour - 1] = 2 * s.most + (s.met and 1 or 0)
     end
-    local carried = tonumber(store.texts(s.key, { order.text(hour - 1) })[1] or 0)
-    if carried > 0 then
+    local kept = tonumber(store.texts(s.key, { order.text(hour - 1) })[1] or 0)
+    local carried = floor(kept / 2)
+    -- without a refusal it could have carried more
+    if carried > 0 and (kept % 2 == 1 or carried > s.amount) then
       s.amount, s.top, s.bound, s.hold, s.doubles = carried, carried, floor(K * length), 0, false
     end
-    s.hour, s.most, s.changed = hour, 0, true
+    s.hour, s.most, s.met, s.changed = hour, 0, false, true
   end
 
   -- The curve, in windows since the cut.
@@ -112,7 +115,7 @@ do
     if not binds then
       return
     end
-    s.changed = true
+    s.most, s.changed = max(s.most, used), true
     if s.doubles then
       s.amount = max(s.amount, 2 * max(used, RECENT * recent(b, limit)))
       return
@@ -134,9 +137,6 @@ do
       turn_hour(s, limit.length)
       if s.given == 0 then
         grow(s, b, limit, used)
-        if used > s.most then
-          s.most, s.changed = used, true
-        end
       end
     end
     return min(s.given > 0 and s.given or s.amount, limit.amount)
@@ -172,7 +172,7 @@ do
       s.hold, s.was = min(MOST_HOLD, max(HOLD, 2 * s.hold)), top
     end
     s.top, s.amount, s.most = top, max(1, floor(top * BETA)), min(s.most, top)
-    s.bound, s.cut, s.doubles, s.changed = 0, this.now, false, true
+    s.bound, s.cut, s.doubles, s.met, s.changed = 0, this.now, false, true, true
     this.version = this.version + 1
   end
 
@@ -191,7 +191,7 @@ do
     for _, s in ipairs(listed) do
       if s.changed then
         local values = { "h", string.format(FORM, s.amount, s.top, s.bound, s.hold, s.cut, s.last, s.most, s.hour,
-          s.doubles and 1 or 0, s.given, s.span, s.soon, s.was) }
+          s.doubles and 1 or 0, s.given, s.span, s.soon, s.was, s.met and 1 or 0) }
         for hour, carried in pairs(s.hours) do
           values[#values + 1], values[#values + 2] = order.text(hour), carried
         end

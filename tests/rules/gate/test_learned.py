@@ -163,18 +163,18 @@ def test_nothing_a_header_says_goes_above_the_most_that_is_ever_tried(a: Replica
     assert amount(a) == LIMIT.amount
 
 
-def test_an_hour_begins_with_what_it_carried_a_week_ago(a: Replica, clock: Clock) -> None:
-    """And no other hour does."""
+def test_an_hour_that_met_a_refusal_begins_with_what_it_carried_a_week_ago(a: Replica, clock: Clock) -> None:
+    """And none between does; more or less than what was known an hour before."""
     clock.now = WEEK
     spend(a, clock, 200)
     first = int(used(a) * 63 / 64)
     refuse(a)
     clock.now = WEEK + HOUR
-    spend(a, clock, 40)
-    second = used(a)  # the last look came before the last call was charged
-    clock.now = WEEK + 2 * HOUR
-    a.arrive(plan())
-    for hours in range(3, 168):
+    spend(a, clock, 60)
+    second = int(used(a) * 63 / 64)
+    refuse(a)
+    assert second < first
+    for hours in range(2, 168):
         clock.now = WEEK + hours * HOUR
         a.arrive(plan())
     clock.now = 2 * WEEK
@@ -182,7 +182,22 @@ def test_an_hour_begins_with_what_it_carried_a_week_ago(a: Replica, clock: Clock
     assert amount(a) == first
     clock.now = 2 * WEEK + HOUR
     a.arrive(plan())
-    assert amount(a) == second - 1
+    assert amount(a) == second
+
+
+def test_an_hour_in_which_little_was_asked_for_takes_nothing_away(a: Replica, clock: Clock) -> None:
+    """What it could have carried nobody knows; and an hour of few calls is not remembered at all."""
+    clock.now = WEEK
+    spend(a, clock, 60)
+    clock.now = WEEK + HOUR
+    a.arrive(plan())
+    clock.now = 2 * WEEK - HOUR
+    spend(a, clock, 200)
+    known = amount(a)
+    for hours in range(2):
+        clock.now = 2 * WEEK + hours * HOUR
+        a.arrive(plan())
+        assert amount(a) == known
 
 
 def test_a_rest_of_one_endpoint_leaves_the_others_alone(a: Replica) -> None:
