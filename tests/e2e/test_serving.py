@@ -157,8 +157,8 @@ def test_max_wait_0_refuses_at_once_with_the_time_it_truly_takes(start: Start, u
     assert (reply.status_code, reply.headers["X-Headgate-Reason"]) == (429, "wait_too_long")
     assert reply.json()["error"]["code"] == "wait_too_long"
     told = int(reply.headers["retry-after-ms"])
-    # window 3 s + jitter 500 ms + one slice
-    assert 2000 < told <= 3700
+    # window 3 s + jitter 500 ms + one slice, and an eighth: so long room may be kept for others (promise.lua)
+    assert 2000 < told <= 4300
     assert int(reply.headers["Retry-After"]) == -(-told // 1000)
     assert "RateLimit" in reply.headers
     assert "RateLimit-Policy" in reply.headers
