@@ -61,8 +61,7 @@ def learned_limit(window_ms: int, jitter_ms: int, scale: int) -> Limit:
         jitter_ms=jitter_ms,
         # limiter 4.1: 240 slices for a minute and more, 60 below
         slices=max(1, min(240 if window_ms >= 60_000 else 60, window_ms)),
-        # evenly: what is not known per minute is not known per second either, and a burst would find that out dearly
-        burst=MOST * scale // 100,
+        burst=MOST * scale // 2,
         learned=True,
         # one a second: twice the floor of botocore's adaptive mode (limiter 13)
         start=math.ceil(window_ms / 1000) * scale,

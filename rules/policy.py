@@ -89,7 +89,10 @@ class Limit:
     @property
     def busy_burst(self) -> int:
         """What may leave at once where somebody waits: a tenth (limiter 4.2), and room for two calls, so that a tick
-        that comes late by one loses nothing; never more than `burst`."""
+        that comes late by one loses nothing; never more than `burst`. A hundredth of a learned one: a burst after a
+        rest would find out dearly that it was too short."""
+        if self.learned:
+            return min(self.burst, self.amount // 100)
         tenth = math.ceil(self.amount / 10)
         return min(self.burst, max(tenth, 2 * self.scale) if self.meter == "requests" else tenth)
 

@@ -171,7 +171,7 @@ do
     else
       s.hold, s.was = min(MOST_HOLD, max(HOLD, 2 * s.hold)), top
     end
-    s.top, s.amount, s.most = top, max(1, floor(top * BETA)), min(s.most, top)
+    s.top, s.amount, s.most = top, max(1, floor(top * BETA)), min(max(s.most, used), top)
     s.bound, s.cut, s.doubles, s.met, s.changed = 0, this.now, false, true, true
     this.version = this.version + 1
   end

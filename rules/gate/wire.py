@@ -384,8 +384,8 @@ def reply(answer: bytes) -> Reply:
                 observed = told
             at += 5
     look = None if next_ms < 0 else next_ms
-    first = (age, status, epoch, look, rank, replicas, waiting, version)
-    return Reply(*first, tuple(granted), tuple(refused), tuple(held), tuple(seen))
+    head = (age, status, epoch, look, rank, replicas, waiting, version)
+    return Reply(*head, tuple(granted), tuple(refused), tuple(held), tuple(seen))
 
 
 def _known(wait: int) -> int | None:

@@ -1,7 +1,7 @@
 """How a limit that nobody publishes is found out and followed: `python -m tests.bench.finding [--window S]`.
 
 One Headgate process with an adaptive back-off and no limits, before a provider whose hidden limit halves and recovers
-during the run; the line is never empty. At first it is ten times what is tried first, as TikTok's 600 a minute is.
+during the run; the line is never empty. At first it is thirteen times what is tried first.
 Prints what became of each window; exits 1 when a client saw anything but 200, less than 85 % of the hidden quota was
 used, a limit was not found within 5 windows, or the last ten windows had more than two 429s (one look above the limit
 falls into them, and it may be refused twice).
@@ -33,7 +33,7 @@ services:
     keys: [{{name: a, env: KEY_A}}]
     upstream: {upstream}
     backoff: {{type: adaptive, initialDelay: 200, maxDelay: 30000, window: {window}s}}
-    jitter: 100ms
+    jitter: 20ms
     hold: {{max_wait: 60s}}
 """
 CALLERS = 32
@@ -108,10 +108,10 @@ async def load(url: str, seconds: float) -> dict[int, int]:
 def main() -> int:
     """Measure and print."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--window", type=int, default=5, help="seconds")
-    flags.add_argument("--amount", type=int, default=50, help="calls per window, before and after it is halved")
+    flags.add_argument("--window", type=int, default=3, help="seconds")
+    flags.add_argument("--amount", type=int, default=40, help="calls per window, before and after it is halved")
     chosen = flags.parse_args()
-    phases = [(11, chosen.amount), (8, chosen.amount // 2), (14, chosen.amount)]
+    phases = [(12, chosen.amount), (10, chosen.amount // 2), (32, chosen.amount)]
     provider = Provider(phases, chosen.window)
     total = len(provider.windows)
     with (
