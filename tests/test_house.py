@@ -50,7 +50,6 @@ ELSEWHERE = {
 # File -> why it may be longer than 400 lines.
 LONG = {
     "tests/proxy/test_exchange.py": "the whole corridor, a case a test",
-    "tests/proxy/test_upstream.py": "the rows of threats 2.3 and H on sockets",
 }
 GENERATED = (".txt", ".json", ".gz", ".sum")
 MOST_LINES = 400
