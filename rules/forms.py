@@ -292,7 +292,7 @@ class ServiceForm(Form):
     dialect: Name = "generic"
     llm: bool = False
     settle: Settle = "exact"
-    token_margin: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 1.0
+    token_margin: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] | None = None
     endpoints: dict[Name, EndpointForm] = {}
     limits: list[LimitForm] = []
     algorithm: Literal["sliding_window", "token_bucket"] = "sliding_window"

@@ -22,7 +22,17 @@ PLACEHOLDER = "headgate"
 
 Kind = Literal["window", "concurrent", "token_bucket", "quota"]
 Mode = Literal["enforce", "observe", "off"]
-BodyFormat = Literal["none", "chat_completions", "responses", "completions", "embeddings", "messages"]
+BodyFormat = Literal[
+    "none",
+    "chat_completions",
+    "responses",
+    "completions",
+    "embeddings",
+    "moderations",
+    "messages",
+    "gemini",
+    "audio",
+]
 Settle = Literal["exact", "up"]
 ErrorShape = Literal["openai", "anthropic", "google", "plain"]
 
@@ -197,8 +207,9 @@ class Service:
     settle: Settle = "exact"
     """`exact`: the true usage replaces the estimate. `up`: it only adds to it, because the upstream keeps what it
     reserved when the call came in (limiter 14.2)."""
-    token_margin: float = 1.0
-    """Estimated tokens are multiplied by this (provider-facts 2.8)."""
+    token_margin: float | None = None
+    """Estimated tokens are multiplied by this until usage has taught better; None: what is known of the model
+    (meters/margins.py)."""
     upstream: Origin | None = None
     connect_to: tuple[str, int] | None = None
     upstream_ca: str | None = None

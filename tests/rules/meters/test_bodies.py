@@ -11,6 +11,7 @@ READERS = {
     "completions": bodies.completions,
     "embeddings": bodies.embeddings,
     "messages": bodies.messages,
+    "moderations": bodies.moderations,
 }
 
 

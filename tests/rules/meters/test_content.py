@@ -3,9 +3,10 @@ from typing import Any
 import pytest
 
 from rules.meters.content import count_content
-from rules.meters.images import FILE
+from rules.meters.images import image_tokens
 from rules.meters.tokens import Counter
 
+FILE = 3000 + image_tokens("gpt-4o", "high")
 DATA = "data:image/png;base64," + "iVBORw0KGgo" * 100_000
 
 
@@ -26,11 +27,14 @@ def counted(content: Any, base: str = "gpt-4o") -> tuple[int, int]:
         ([{"type": "image_url", "image_url": {"url": DATA}}], (0, 1445)),
         ([{"type": "input_image", "image_url": DATA, "detail": "low"}], (0, 85)),
         ([{"type": "image", "source": {"type": "base64", "data": DATA}}], (0, 1445)),
-        ([{"type": "file", "file": {"file_data": DATA}}], (0, FILE)),
-        ([{"type": "document", "source": {"type": "base64", "data": DATA}}], (0, FILE)),
+        ([{"type": "file", "file": {"file_id": "file-1"}}], (0, FILE)),
+        ([{"type": "input_file", "file_url": "https://example.com/a.pdf"}], (0, FILE)),
+        ([{"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}}], (0, FILE)),
+        ([{"type": "input_image", "file_id": "file-1", "detail": "high"}], (0, 1445)),
         ([{"type": "document", "title": "hello", "source": {"type": "text", "data": "world"}}], (2, 0)),
         ([{"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "hello"}]}}], (1, 0)),
-        ([{"type": "input_audio", "input_audio": {"data": "A" * 4000, "format": "mp3"}}], (0, 8)),
+        # 3,000 bytes that are no sound: four seconds at 6 kbit/s, ten tokens each
+        ([{"type": "input_audio", "input_audio": {"data": "A" * 4000, "format": "mp3"}}], (0, 41)),
         ([{"type": "tool_use", "name": "hello", "input": {"a": 1}}], (6, 0)),
         ([{"type": "tool_result", "content": [{"type": "text", "text": "hello"}]}], (1, 0)),
         ([{"type": "thinking", "thinking": "hello", "signature": "A" * 9000}], (1, 0)),

@@ -34,7 +34,7 @@ QUESTION = [
 
 def of(body_format: BodyFormat, document: Any, margin: float = 1.0) -> Estimate:
     """The estimate of a document."""
-    return estimate(body_format, orjson.dumps(document), margin=margin)
+    return estimate(body_format, orjson.dumps(document), margin=lambda _model: margin)
 
 
 @pytest.mark.parametrize(
