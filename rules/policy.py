@@ -112,7 +112,7 @@ class Endpoint:
     body: BodyFormat = "none"
     """How the body is read for tokens."""
     costs: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({"requests": 1.0}))
-    """What each call costs whatever its body says, by meter."""
+    """What each call costs at least, whatever its body says, by meter."""
     limits: tuple[Limit, ...] = ()
     """Limits of this endpoint alone, beside the service's."""
     service_limits: bool = True

@@ -34,6 +34,9 @@ AUDIO_AT_ONCE = 4096
 _PACKED = 2
 """Tokens a byte of a body that is packed and cannot be unpacked here: JSON packs to an eighth at best in ordinary
 use."""
+ELSEWHERE = 60.0
+"""Seconds of a sound that is not in the body, only its URL: the length is not known before usage tells it, and a minute
+is what the earlier system counted by (design 4.3)."""
 TRANSCRIBED = "gpt-"
 """Names of the models that count a transcription in tokens, beside its seconds (provider-facts 2.7, 4.3)."""
 
@@ -143,9 +146,7 @@ def _audio(
     except Packed:
         return Estimate(model=None, costs={"audio_seconds": audio.most(_PACKED * len(body))}, readable=False)
     found = upload.read(body, content_type, path)
-    costs: dict[str, float] = {}
-    if found.seconds:
-        costs["audio_seconds"] = found.seconds
+    costs = {"audio_seconds": found.seconds or ELSEWHERE}
     if (found.model or "").startswith(TRANSCRIBED):
         counter = Counter(encoding_name(found.model or "")[0], at_once=at_once)
         counter.text(found.prompt)

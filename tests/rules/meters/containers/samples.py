@@ -1,4 +1,5 @@
-"""Seven seconds of a rising tone in every container an upload may have, made by ffmpeg; provider-facts 4.1 lists them."""
+"""Seven seconds of a rising tone in every container an upload may have, made by ffmpeg; provider-facts 4.1 lists
+them."""
 
 from __future__ import annotations
 
