@@ -69,7 +69,7 @@ class Counting:
         if taught is None:
             return
         key = (service.name, count.model)
-        known = self._learned.pop(key, None) or Learned.beginning(starting(service)(count.model))
+        known = self._learned.pop(key, None) or Learned(starting(service)(count.model))
         if len(self._learned) >= _MOST_MODELS:
             del self._learned[next(iter(self._learned))]
         self._learned[key] = known.after(*taught)

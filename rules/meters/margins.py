@@ -10,6 +10,7 @@ right one, and so nothing has to be kept in the store or agreed on between repli
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .tokens import base_model, encoding_name
@@ -27,11 +28,13 @@ _OLDER = (
     *("claude-2", "claude-3", "claude-instant", "claude-opus-4-0", "claude-opus-4-1", "claude-opus-4-2"),
     *("claude-opus-4-5", "claude-opus-4-6", "claude-sonnet-4-", "claude-haiku-4-"),
 )
+_UNPUBLISHED = ("gpt-6",)
+"""OpenAI's models whose encoding is taken to be that of the one before (provider-facts 2.1)."""
 OLDER_CLAUDE = _OLDER
 """Names of Claude 4.6 and earlier."""
 
-# How strongly the start counts, in tokens of calls: as much as a handful of ordinary chats.
-_TRUST = 4000.0
+# How strongly the start counts, in tokens of calls: as much as a few ordinary chats.
+_TRUST = 2000.0
 # The most one call counts for: else a single long one would decide.
 _ONE_CALL = 8000.0
 # What remains of all that was seen at each further call: about the last fifty calls decide.
@@ -47,39 +50,43 @@ def start(model: str) -> float:
     base = base_model(model)
     if base.startswith("claude-"):
         return _OLDER_CLAUDE if base.startswith(_OLDER) else _CLAUDE
-    return 1.0 if encoding_name(base)[1] else UNKNOWN
+    return 1.0 if encoding_name(base)[1] and not base.startswith(_UNPUBLISHED) else UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What the replies of one model have taught. A value; `after` gives the next one."""
+    """What the replies of one model have taught. A value; `after` gives the next one. All amounts are tokens, and
+    fade."""
 
-    counted: float
-    """Tokens we counted, fading."""
-    true: float
-    """Tokens the upstream counted for the same texts, fading."""
+    start: float
+    """What is believed before anything is known."""
+    trust: float = _TRUST
+    """How many tokens that belief is worth."""
+    counted: float = 0.0
+    """What we counted."""
+    true: float = 0.0
+    """What the upstream counted for the same texts."""
     apart: float = 0.0
-    """How far the single calls were from the mean, in tokens, fading."""
-
-    @classmethod
-    def beginning(cls, start: float) -> Learned:
-        """Nothing learned yet: `start` counts as if some calls had shown it."""
-        return cls(counted=_TRUST, true=_TRUST * start)
+    """How far the single calls were from their mean."""
 
     @property
     def margin(self) -> float:
         """What to multiply counts by, 1 to MOST."""
-        return min(MOST, max(1.0, (self.true + _DEVIATIONS * self.apart) / self.counted))
+        believed = self.start * self.trust + self.true + _DEVIATIONS * self.apart
+        return min(MOST, max(1.0, believed / (self.trust + self.counted)))
 
     def after(self, counted: float, true: float) -> Learned:
-        """With one more call: what we counted of its texts, at least 1, and what the upstream did."""
-        if counted < 1 or not 0 <= true < float("inf"):
+        """With one more call: what we counted of its texts, at least 1, and what the upstream did. Any other numbers
+        teach nothing."""
+        if not 1 <= counted < math.inf or not 0 <= true < math.inf:
             return self
         scale = min(1.0, _ONE_CALL / counted)
-        counted, true = counted * scale, min(true * scale, MOST * counted * scale)
-        mean = self.true / self.counted
+        counted, true = counted * scale, min(true, MOST * counted) * scale
+        all_counted, all_true = self.counted * _FADE + counted, self.true * _FADE + true
         return Learned(
-            counted=self.counted * _FADE + counted,
-            true=self.true * _FADE + true,
-            apart=self.apart * _FADE + abs(true - mean * counted),
+            start=self.start,
+            trust=self.trust * _FADE,
+            counted=all_counted,
+            true=all_true,
+            apart=self.apart * _FADE + abs(true - counted * all_true / all_counted),
         )
