@@ -248,7 +248,8 @@ def _claude_tools(tools: list[object], choice: object, counter: Counter, base: s
 
 
 def _largest(document: Document, *fields: str) -> int | None:
-    return max((found for field in fields if (found := amount(document.get(field))) is not None), default=None)
+    given = [found for field in fields if (found := amount(document.get(field))) is not None]
+    return max(given) if given else None
 
 
 def times(bound: int | None, choices: int | None) -> int | None:

@@ -42,7 +42,9 @@ class Packed(Exception):
 
 def unpacked(body: bytes, coding: str | None, *, at_once: bool) -> bytes:
     """The body without its Content-Encoding. Raises Packed; NotAtOnce where `at_once` is asked and there is one."""
-    name = (coding or "identity").strip().lower()
+    if coding is None:
+        return body
+    name = coding.strip().lower()
     if name in ("identity", ""):
         return body
     if name not in ("gzip", "x-gzip", "deflate"):

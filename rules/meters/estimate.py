@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..policy import BodyFormat
 from . import audio, bodies, gemini, margins, upload
@@ -109,8 +110,7 @@ def estimate(
         return Estimate(model=named, costs=_by_bytes(body), known_model=False, readable=False)
     options = document.get("stream_options")
     model = named or model_name(document.get("model"))
-    base = base_model(model or "")
-    encoding, known = encoding_name(base)
+    base, encoding, known = _of_model(model or "")
     counter = Counter(encoding, at_once=at_once)
     try:
         if model is None:
@@ -133,6 +133,13 @@ def estimate(
         text_tokens=counter.text_tokens if whole else 0,
         fixed=counter.fixed,
     )
+
+
+@lru_cache(maxsize=4096)
+def _of_model(model: str) -> tuple[str, str, bool]:
+    """Base model, its encoding, and whether that is known."""
+    base = base_model(model)
+    return base, *encoding_name(base)
 
 
 def _audio(

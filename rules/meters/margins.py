@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .tokens import base_model, encoding_name
 
@@ -44,6 +45,7 @@ _FADE = 0.98
 _DEVIATIONS = 2.5
 
 
+@lru_cache(maxsize=4096)
 def start(model: str) -> float:
     """What the counts of a model are multiplied by before usage has taught anything (provider-facts 2.8): 1 where its
     encoding is published, else more."""

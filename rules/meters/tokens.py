@@ -110,7 +110,10 @@ class Counter:
             self.text_tokens += -(-(length - exact) // CHARACTERS_PER_TOKEN)
             value, length = value[:exact], exact
         if length < SHORTEST:
-            self.text_tokens += self._count(value, length)
+            self._left -= length
+            if self._left < 0:
+                raise NotAtOnce
+            self.text_tokens += len(self._encode(value))
             return
         key = digest(value)
         found = self._counts.find(key)

@@ -1,3 +1,4 @@
+import base64
 from typing import Any
 
 import pytest
@@ -6,7 +7,12 @@ from rules.meters.content import count_content
 from rules.meters.images import image_tokens
 from rules.meters.tokens import Counter
 
+from .containers.samples import sample
+from .test_pixels import picture
+
 FILE = 3000 + image_tokens("gpt-4o", "high")
+PNG = "data:image/png;base64," + base64.b64encode(picture("png", 1024, 1024)).decode()
+SOUND = base64.b64encode(sample("wav")).decode()
 DATA = "data:image/png;base64," + "iVBORw0KGgo" * 100_000
 
 
@@ -27,6 +33,12 @@ def counted(content: Any, base: str = "gpt-4o") -> tuple[int, int]:
         ([{"type": "image_url", "image_url": {"url": DATA}}], (0, 1445)),
         ([{"type": "input_image", "image_url": DATA, "detail": "low"}], (0, 85)),
         ([{"type": "image", "source": {"type": "base64", "data": DATA}}], (0, 1445)),
+        ([{"type": "image_url", "image_url": {"url": PNG, "detail": "high"}}], (0, 765)),
+        ([{"type": "input_image", "image_url": PNG}], (0, 765)),
+        ([{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}], (0, 765)),
+        ([{"type": "image_url", "image_url": PNG}], (0, 765)),
+        ([{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}], (0, 1445)),
+        ([{"type": "input_audio", "input_audio": {"data": SOUND, "format": "wav"}}], (0, 71)),
         ([{"type": "file", "file": {"file_id": "file-1"}}], (0, FILE)),
         ([{"type": "input_file", "file_url": "https://example.com/a.pdf"}], (0, FILE)),
         ([{"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}}], (0, FILE)),
