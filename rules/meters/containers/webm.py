@@ -1,7 +1,8 @@
 """WebM and Matroska: the blocks of each sound track (RFC 9559; the elements are those of provider-facts 4.2).
 
 Law: the longest of what the packets play, the time of the last block and, where there is one, the Duration element; a
-file that a browser records has none. Packets of codecs that are not read are believed as in mp4.py.
+file that a browser records has none. Bytes that are no element count at the lowest rate. Packets of codecs that are not
+read are believed as in mp4.py.
 """
 
 from __future__ import annotations
@@ -18,6 +19,13 @@ _CLUSTER, _TIMESTAMP, _SIMPLE, _GROUP, _BLOCK = 0x1F43B675, 0xE7, 0xA3, 0xA0, 0x
 _TRACKS, _ENTRY, _NUMBER, _KIND, _CODEC, _PRIVATE = 0x1654AE6B, 0xAE, 0xD7, 0x83, 0x86, 0x63A2
 _SOUND, _HERTZ = 0xE1, 0xB5
 _INSIDE = {_SEGMENT, _INFO, _CLUSTER, _GROUP, _TRACKS, _ENTRY, _SOUND}
+_KNOWN = {
+    *(_SIMPLE, _BLOCK, _PRIVATE, 0x1A45DFA3, 0xEC, 0x114D9B74, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469),
+}
+"""Elements that may be long: blocks, codec headers, the head, padding, indexes, tags, chapters, attachments."""
+_SMALL = 1000
+"""Bytes of any other element; what claims more is taken for damage."""
+_CLUSTER_MARK = b"\x1f\x43\xb6\x75"
 _FRAME = 1024  # values an AAC packet plays
 
 
@@ -58,18 +66,23 @@ def seconds(data: bytes) -> float:
     """What a file lasts that begins with an EBML head."""
     tracks: list[_Track] = []
     scale, told, cluster = 1_000_000, 0.0, 0
-    at = 0
+    at = lost = 0
     for _ in range(STEPS):
+        began = at
         name, at = _vint(data, at, keep=True)
         size, at = _vint(data, at, keep=False)
-        if name is None:
-            break
         if name in _INSIDE:
             if name == _ENTRY:
                 tracks.append(_Track())
             continue
-        if size is None or at + size > len(data):
-            size = len(data) - at
+        if name is None or size is None or (name not in _KNOWN and size > _SMALL) or at + size > len(data):
+            if began >= len(data):
+                break
+            # what stands here is no element: decoders look for the next cluster
+            found_at = data.find(_CLUSTER_MARK, began + 1)
+            at = found_at if found_at >= 0 else len(data)
+            lost += at - began
+            continue
         if name in (_SIMPLE, _BLOCK):
             _block(data, at, size, tracks, cluster, scale)
         elif name == _SCALE:
@@ -81,7 +94,7 @@ def seconds(data: bytes) -> float:
         elif tracks:
             _describe(tracks[-1], name, data[at : at + min(size, 1 << 17)])
         at += size
-    left = most(max(0, len(data) - at)) if at < len(data) else 0.0
+    left = most(lost + max(0, len(data) - at))
     told = min(told * scale / 1e9, most(len(data)))
     found = max((one.seconds(told) for one in tracks if one.kind == 2 and one.packets), default=0.0)
     return found + left if found else most(len(data))
