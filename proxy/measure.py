@@ -34,7 +34,8 @@ class Measure:
 
     def __init__(self, *, metrics: Metrics, counters: Executor, held_bytes: int) -> None:
         self._metrics = metrics
-        self._counting = Counting(metrics=metrics, counters=counters)
+        self.counting = Counting(metrics=metrics, counters=counters)
+        """What bodies are counted with."""
         self._room = held_bytes
 
     def give_back(self, size: int) -> None:
@@ -60,7 +61,7 @@ class Measure:
         errand.again = fingerprint(call.head, errand.body)
         try:
             if metered:
-                errand.count = await self._counting.count(errand.body, call.head, service, endpoint)
+                errand.count = await self.counting.count(errand.body, call.head, service, endpoint)
                 errand.record.model = errand.count.model
         except BaseException:
             self.give_back(len(errand.body))
@@ -69,7 +70,7 @@ class Measure:
 
     def teach(self, errand: Errand, actual: Mapping[str, float]) -> None:
         """A reply told what the call did cost, by meter."""
-        self._counting.teach(errand.service, errand.count, actual)
+        self.counting.teach(errand.service, errand.count, actual)
 
     async def _read(self, body: ClientBody, limit: int) -> bytes:
         """The whole body, which occupies room from here on. What is only announced occupies none: else a few slow

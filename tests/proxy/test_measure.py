@@ -136,6 +136,20 @@ async def test_an_upload_of_audio_costs_the_seconds_it_lasts(upstream: RawServer
     assert upstream.requests[0].endswith(body)
 
 
+async def test_limits_of_audio_hold_by_what_was_heard(upstream: RawServer) -> None:
+    """A minute of sound a minute: forty seconds go, forty more wait, and what is longer than a minute never fits."""
+    limits = ", limits: [{audio_minutes: 1, window: 60, burst: 60}]"
+    async with corridor(service(upstream, limits)) as front:
+        answers = []
+        for seconds in (40, 40, 61, 15):
+            body, kind = form(wav(seconds), model="whisper-1")
+            answers.append(await front.ask(UPLOAD, body, content_type=kind, x_headgate_max_wait="0"))
+    assert [one.status for one in answers] == [200, 429, 413, 200]
+    assert answers[1].reason == "wait_too_long"
+    assert answers[2].reason == "never_fits"
+    assert len(upstream.requests) == 2
+
+
 async def test_an_upload_that_is_no_form_costs_what_its_bytes_can_last(upstream: RawServer) -> None:
     """Nothing a client leaves out makes it cheaper."""
     async with corridor(service(upstream, ROOMY)) as front:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from .duration import most
 
-_PLAIN = {1: 8, 3: 8, 6: 8, 7: 8, 0xFFFE: 8}
-"""Codings whose samples have a fixed size: PCM, float, A-law, mu-law, extensible."""
+_PLAIN, _BYTE, _EXTENSIBLE = (1, 3), (6, 7), 0xFFFE
+"""Codings whose samples have a fixed size: PCM and float, as many bits as is written; A-law and mu-law, a byte. The
+third names one of them further on."""
 _HERTZ, _CHANNELS, _BITS = 384_000, 8, 64
 _CHUNKS = 1000
 
@@ -22,7 +23,7 @@ def seconds(data: bytes) -> float:
         if len(data) < at + 8:
             break
         if name == b"fmt ":
-            rate = _bytes_per_second(data[at + 8 : at + 24])
+            rate = _bytes_per_second(data[at + 8 : at + 8 + min(size, 40)])
         elif name == b"data":
             rest = len(data) - at - 8
             return rest / rate if rate else most(rest)
@@ -32,8 +33,11 @@ def seconds(data: bytes) -> float:
 
 def _bytes_per_second(form: bytes) -> int:
     """0 where the coding packs samples, so that its bytes tell no time."""
-    if len(form) < 16 or int.from_bytes(form[0:2], "little") not in _PLAIN:
+    coding = int.from_bytes(form[0:2], "little")
+    if coding == _EXTENSIBLE:
+        coding = int.from_bytes(form[24:26], "little")
+    if len(form) < 16 or coding not in (*_PLAIN, *_BYTE):
         return 0
     channels, hertz = int.from_bytes(form[2:4], "little"), int.from_bytes(form[4:8], "little")
-    bits = int.from_bytes(form[14:16], "little")
+    bits = int.from_bytes(form[14:16], "little") if coding in _PLAIN else 8
     return min(channels, _CHANNELS) * min(hertz, _HERTZ) * -(-min(bits, _BITS) // 8)

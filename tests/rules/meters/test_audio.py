@@ -68,6 +68,7 @@ LIES: dict[str, Callable[[], bytes]] = {
     "wav: size of all ones": lambda: patched("wav", b"data", 4, b"\xff" * 4),
     "wav: a short data chunk": lambda: patched("wav", b"data", 4, struct.pack("<I", 100)),
     "wav: many bytes a second": lambda: patched("wav", b"fmt ", 16, struct.pack("<I", 10**9)),
+    "wav of A-law: wide samples": lambda: patched("wav of A-law", b"fmt ", 22, b"\x40\0"),
     "mp3: one frame in Xing": lambda: patched("mp3 of variable rate", b"Xing", 4, b"\0\0\0\x03\0\0\0\x01\0\0\0\x01"),
     "flac: one sample": lambda: patched("flac", b"fLaC", 21, b"\x70\0\0\0\1", every=False),
     "ogg: granules of 0": lambda: patched("ogg opus", b"OggS", 6, b"\0" * 8),
