@@ -14,12 +14,17 @@ from .tokens import Counter
 
 _TEXT_FIELDS = ("text", "refusal", "thinking", "title", "context", "transcript")
 _IMAGES = frozenset(("image_url", "input_image", "image", "computer_screenshot"))
-_FILES = frozenset(("file", "input_file", "document", "container_upload"))
+_FILES = frozenset(("file", "input_file", "document", "container_upload", "document_url"))
+_FILMS = frozenset(("video_url", "input_video", "video"))
 _TOOL_CALLS = frozenset(("tool_use", "server_tool_use", "mcp_tool_use"))
 _TEXT_SOURCES = {"text": "data", "content": "content"}
 
 TOKENS_PER_SECOND = 10
 """One token per 100 ms of audio a user sends: hearsay about OpenAI's realtime models, not in provider-facts."""
+
+FILM_TOKENS_PER_SECOND = 300
+"""Hearsay: Google's pages on media, pictures and sound together; not in provider-facts. Nobody else's figure is
+known."""
 
 
 def count_content(content: object, counter: Counter, base: str) -> None:
@@ -52,6 +57,8 @@ def _count_kind(part: dict[str, object], counter: Counter, base: str, waiting: l
         _count_image(part, counter, base)
     elif kind in _FILES:
         _count_file(part, counter, base, waiting)
+    elif kind in _FILMS:
+        _count_film(part.get(kind), counter, base)
     elif kind == "input_audio":
         _count_audio(part.get("input_audio"), counter)
     elif kind in _TOOL_CALLS:
@@ -87,6 +94,15 @@ def _count_file(part: dict[str, object], counter: Counter, base: str, waiting: l
             count_file(source.get("data"), source.get("media_type"), counter, base)
     else:
         count_file((inner if isinstance(inner, dict) else part).get("file_data"), None, counter, base)
+
+
+def _count_film(film: object, counter: Counter, base: str) -> None:
+    """`video_url: {url}`, or the same without an object: by its length where it is here, else as a file."""
+    given = film.get("url", film.get("data")) if isinstance(film, dict) else film
+    if isinstance(given, str) and not given.startswith(("http:", "https:")):
+        count_sound(given, counter, FILM_TOKENS_PER_SECOND)
+    else:
+        count_file(None, None, counter, base)
 
 
 def _count_audio(sound: object, counter: Counter) -> None:

@@ -9,15 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from .bodies import MESSAGE, amount, times
-from .content import count_picture, count_sound
+from .content import FILM_TOKENS_PER_SECOND, count_picture, count_sound
 from .documents import count_file
 from .tokens import Counter, Uncountable
 
 Document = dict[str, Any]
 
-# Tokens a second of a sound and of a film: hearsay, Google's pages on media; not in provider-facts.
+# Tokens a second of a sound: hearsay, Google's pages on media; not in provider-facts.
 _SOUND = 32
-_FILM = 300
 _CAMEL = {
     "system_instruction": "systemInstruction",
     "generation_config": "generationConfig",
@@ -115,6 +114,6 @@ def _inline(inline: Document, counter: Counter, base: str) -> None:
     if family == "image":
         count_picture(data, None, counter, base)
     elif family in ("audio", "video") and isinstance(data, str):
-        count_sound(data, counter, _SOUND if family == "audio" else _FILM)
+        count_sound(data, counter, _SOUND if family == "audio" else FILM_TOKENS_PER_SECOND)
     else:
         count_file(data, kind, counter, base)

@@ -23,8 +23,8 @@ def model_name(value: object) -> str | None:
 
 
 def in_path(path: str) -> str | None:
-    """The model that the path names."""
-    found = _PATH.search(path) if "/" in path[1:] else None
+    """The model that the path names; what a client writes into its query names none."""
+    found = _PATH.search(path.partition("?")[0])
     return model_name(unquote(found[1])) if found is not None else None
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 LOWEST = 750
 """Bytes a second of the thinnest audio worth sending: Opus at 6 kbit/s (provider-facts 4.1)."""
-STEPS = 1_000_000
-"""Frames, packets or boxes read of one file: the smallest ordinary ones, 24 bytes at 8 kbit/s, fill the 25 MB that
-OpenAI takes (provider-facts 4.3) with about as many. What comes after counts by its bytes."""
+STEPS = 400_000
+"""Frames, packets or boxes read of one file: as many as 25 MB, the most OpenAI takes (provider-facts 4.3), hold of the
+smallest ordinary frames, mp3 at 8 kbit/s with 72 bytes. What comes after counts by its bytes. Steps of Python take up
+to 10 us, so a file made to be slow keeps a counting thread for 4 s; other threads run meanwhile."""
 
 
 def most(size: int) -> float:

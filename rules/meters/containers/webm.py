@@ -23,6 +23,7 @@ _KNOWN = {
     *(_SIMPLE, _BLOCK, _PRIVATE, 0x1A45DFA3, 0xEC, 0x114D9B74, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469),
 }
 """Elements that may be long: blocks, codec headers, the head, padding, indexes, tags, chapters, attachments."""
+_MOST_TRACKS = 64
 _SMALL = 1000
 """Bytes of any other element; what claims more is taken for damage."""
 _CLUSTER_MARK = b"\x1f\x43\xb6\x75"
@@ -72,7 +73,7 @@ def seconds(data: bytes) -> float:
         name, at = _vint(data, at, keep=True)
         size, at = _vint(data, at, keep=False)
         if name in _INSIDE:
-            if name == _ENTRY:
+            if name == _ENTRY and len(tracks) < _MOST_TRACKS:
                 tracks.append(_Track())
             continue
         if name is None or size is None or (name not in _KNOWN and size > _SMALL) or at + size > len(data):

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from rules.meters.audio import seconds
 from rules.meters.content import count_content
 from rules.meters.images import image_tokens
 from rules.meters.tokens import Counter
@@ -13,6 +14,7 @@ from .test_pixels import picture
 FILE = 3000 + image_tokens("gpt-4o", "high")
 PNG = "data:image/png;base64," + base64.b64encode(picture("png", 1024, 1024)).decode()
 SOUND = base64.b64encode(sample("wav")).decode()
+FILM = "data:video/mp4;base64," + base64.b64encode(sample("mp4 with a picture")).decode()
 DATA = "data:image/png;base64," + "iVBORw0KGgo" * 100_000
 
 
@@ -50,7 +52,10 @@ def counted(content: Any, base: str = "gpt-4o") -> tuple[int, int]:
         ([{"type": "tool_use", "name": "hello", "input": {"a": 1}}], (6, 0)),
         ([{"type": "tool_result", "content": [{"type": "text", "text": "hello"}]}], (1, 0)),
         ([{"type": "thinking", "thinking": "hello", "signature": "A" * 9000}], (1, 0)),
-        ([{"type": "video_url", "video_url": {"url": DATA}}], (0, 0)),
+        ([{"type": "video_url", "video_url": {"url": FILM}}], (0, int(seconds(sample("mp4 with a picture")) * 300 + 1))),
+        ([{"type": "input_video", "input_video": "https://example.com/a.mp4"}], (0, FILE)),
+        ([{"type": "document_url", "document_url": "https://example.com/a.pdf"}], (0, FILE)),
+        ([{"type": "hologram", "data": DATA, "text": "hello"}], (1, 0)),
         ([None, 1, True, {"type": 3, "text": 4}, [["hello"]]], (1, 0)),
         (None, (0, 0)),
     ],

@@ -16,6 +16,7 @@ from rules.meters.models import in_path, in_query, model_name
         ("/openai/deployments/chat%2Done/chat/completions?api-version=2024-10-21", "chat-one"),
         ("/v1/engines/davinci/completions", "davinci"),
         ("/v1/chat/completions", None),
+        ("/v1/chat/completions?x=/models/cheap", None),
         ("/models/", None),
         ("/models/%00", None),
         ("/models/" + "m" * 300, None),
