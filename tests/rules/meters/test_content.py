@@ -14,6 +14,7 @@ from .test_pixels import picture
 FILE = 3000 + image_tokens("gpt-4o", "high")
 PNG = "data:image/png;base64," + base64.b64encode(picture("png", 1024, 1024)).decode()
 SOUND = base64.b64encode(sample("wav")).decode()
+SHOWN = int(seconds(sample("mp4 with a picture")) * 300 + 1)
 FILM = "data:video/mp4;base64," + base64.b64encode(sample("mp4 with a picture")).decode()
 DATA = "data:image/png;base64," + "iVBORw0KGgo" * 100_000
 
@@ -52,7 +53,7 @@ def counted(content: Any, base: str = "gpt-4o") -> tuple[int, int]:
         ([{"type": "tool_use", "name": "hello", "input": {"a": 1}}], (6, 0)),
         ([{"type": "tool_result", "content": [{"type": "text", "text": "hello"}]}], (1, 0)),
         ([{"type": "thinking", "thinking": "hello", "signature": "A" * 9000}], (1, 0)),
-        ([{"type": "video_url", "video_url": {"url": FILM}}], (0, int(seconds(sample("mp4 with a picture")) * 300 + 1))),
+        ([{"type": "video_url", "video_url": {"url": FILM}}], (0, SHOWN)),
         ([{"type": "input_video", "input_video": "https://example.com/a.mp4"}], (0, FILE)),
         ([{"type": "document_url", "document_url": "https://example.com/a.pdf"}], (0, FILE)),
         ([{"type": "hologram", "data": DATA, "text": "hello"}], (1, 0)),
