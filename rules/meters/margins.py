@@ -40,6 +40,9 @@ _TRUST = 2000.0
 _ONE_CALL = 8000.0
 # What remains of all that was seen at each further call: about the last fifty calls decide.
 _FADE = 0.98
+# What differs from our count by no more is our count: where the encoding is published it is exact, and the overheads,
+# which are not, weigh little in calls of ordinary length.
+_EXACT = 0.02
 # How many mean deviations the margin stands above the mean. Of normally scattered ratios 2.5 mean deviations are two
 # standard deviations, which 98 of 100 calls stay below.
 _DEVIATIONS = 2.5
@@ -74,8 +77,9 @@ class Learned:
     @property
     def margin(self) -> float:
         """What to multiply counts by, 1 to MOST."""
-        believed = self.start * self.trust + self.true + _DEVIATIONS * self.apart
-        return min(MOST, max(1.0, believed / (self.trust + self.counted)))
+        weighed = self.start * self.trust + self.true + _DEVIATIONS * self.apart
+        believed = weighed / (self.trust + self.counted)
+        return min(MOST, believed) if believed > 1 + _EXACT else 1.0
 
     def after(self, counted: float, true: float) -> Learned:
         """With one more call: what we counted of its texts, at least 1, and what the upstream did. Any other numbers

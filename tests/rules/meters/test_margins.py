@@ -56,6 +56,14 @@ def test_one_call_that_costs_more_raises_at_once() -> None:
     assert 1.2 < Learned(1.0).after(2000, 3000).margin < 1.5
 
 
+def test_a_count_that_is_right_stays_exact() -> None:
+    """Some tokens of overhead that nobody publishes do not move the counts of published encodings."""
+    learned = Learned(1.0)
+    for counted in (10, 200, 1000, 3000) * 20:
+        learned = learned.after(counted, counted + 4)
+        assert learned.margin == 1.0
+
+
 def test_a_lie_moves_little_and_is_forgotten() -> None:
     """One reply of a million tokens for ten does not make the estimates of all that follow useless."""
     learned = Learned(1.0).after(10, 1_000_000)
