@@ -10,7 +10,7 @@ call          a call as the corridor sees it: head, body still on the wire, answ
 tunnel        CONNECT: intercept with our CA, relay blindly, or deny; never decides which
 clients       who is calling: token -> client, user, tier
 exchange      the one straight line of a call;  errand: what a call carries along it
-measure       the bounded look at a body, and the facts the rules plan with
+measure       the bounded look at a body, and the facts the rules plan with;  counting: what it costs
 egress        hosts outside the catalogue: which may be reached, and on which port
 outgoing      the head a call leaves with;  credentials: found, taken out, written
 departure     how a call leaves: with its body, and while its grant is valid

@@ -15,6 +15,7 @@ import resource
 import secrets
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,9 @@ _LISTEN_BACKLOG = 1024
 # Objects that may be added before the collector looks for cycles: at Python's 700 it walks the calls in flight again
 # and again under load. The number is a round one, not a measured optimum.
 _GC_ALLOCATIONS = 10_000
+# A thread that counts a body gives way to the loop after this long at the most; at Python's 5 ms the loop would stand
+# still that long again and again while a body of many small values is read (tests/bench/pauses.py).
+_SWITCH_S = 0.001
 
 
 class OpenToNetwork(Exception):
@@ -195,6 +199,7 @@ class App:
             gc.collect()
             gc.freeze()
             gc.set_threshold(_GC_ALLOCATIONS)
+            sys.setswitchinterval(_SWITCH_S)
             on_ready(self)
             await self._stop_asked.wait()
             await self._drain()

@@ -318,6 +318,7 @@ class Exchange:
         if not actual:
             return
         errand.record.actual = actual
+        self._measure.teach(errand, actual)
         counts = self._metrics.of(errand.service.name)
         for meter, amount in actual.items():
             if estimated.get(meter):

@@ -70,6 +70,8 @@ class LimitForm(Form):
     input_tokens: Amount | None = None
     output_tokens: Amount | None = None
     audio_seconds: Amount | None = None
+    audio_minutes: Amount | None = None
+    """60 audio_seconds each."""
     images: Amount | None = None
     units: Amount | None = None
     usd: Amount | None = None
@@ -96,7 +98,7 @@ class LimitForm(Form):
 
     @model_validator(mode="after")
     def _one_meaning(self) -> LimitForm:
-        _exactly_one(self, (*METERS, "concurrent", "capacity"))
+        _exactly_one(self, (*METERS, "audio_minutes", "concurrent", "capacity"))
         given = self.model_fields_set
         if self.capacity is not None:
             if self.refill_rate is None:
@@ -261,7 +263,7 @@ class ServiceForm(Form):
     dialect: Name = "generic"
     llm: bool = False
     settle: Settle = "exact"
-    token_margin: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 1.0
+    token_margin: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] | None = None
     endpoints: dict[Name, EndpointForm] = {}
     limits: list[LimitForm] = []
     algorithm: Literal["sliding_window", "token_bucket"] = "sliding_window"

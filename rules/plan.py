@@ -124,8 +124,11 @@ MAX_WAIT_MS = 600_000
 
 
 def costs_of(service: Service, endpoint: Endpoint, model: str | None, counted: Mapping[str, float]) -> dict[str, float]:
-    """What a call costs by meter: the endpoint's fixed costs, `costMapping` for its requests, and what was counted."""
+    """What a call costs by meter: what was counted, the endpoint's costs as the least of each, and `costMapping` for
+    its requests."""
     costs = {**endpoint.costs, **counted}
+    for meter, least in endpoint.costs.items():
+        costs[meter] = max(costs[meter], least)
     if "requests" in costs and model is not None:
         costs["requests"] *= service.cost_mapping.get(model, 1.0)
     return costs

@@ -22,7 +22,17 @@ PLACEHOLDER = "headgate"
 
 Kind = Literal["window", "concurrent", "token_bucket", "quota"]
 Mode = Literal["enforce", "observe", "off"]
-BodyFormat = Literal["none", "chat_completions", "responses", "completions", "embeddings", "messages"]
+BodyFormat = Literal[
+    "none",
+    "chat_completions",
+    "responses",
+    "completions",
+    "embeddings",
+    "moderations",
+    "messages",
+    "gemini",
+    "audio",
+]
 Settle = Literal["exact", "up"]
 ErrorShape = Literal["openai", "anthropic", "google", "plain"]
 Meaning = Literal["ok", "slow_down", "exhausted", "dead", "overloaded", "fault"]
@@ -119,7 +129,7 @@ class Endpoint:
     body: BodyFormat = "none"
     """How the body is read for tokens."""
     costs: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({"requests": 1.0}))
-    """What each call costs whatever its body says, by meter."""
+    """What each call costs at least, whatever its body says, by meter."""
     limits: tuple[Limit, ...] = ()
     """Limits of this endpoint alone, beside the service's."""
     service_limits: bool = True
@@ -230,8 +240,9 @@ class Service:
     settle: Settle = "exact"
     """`exact`: the true usage replaces the estimate. `up`: it only adds to it, because the upstream keeps what it
     reserved when the call came in (limiter 14.2)."""
-    token_margin: float = 1.0
-    """Estimated tokens are multiplied by this (provider-facts 2.8)."""
+    token_margin: float | None = None
+    """Estimated tokens are multiplied by this until usage has taught better; None: what is known of the model
+    (meters/margins.py)."""
     upstream: Origin | None = None
     connect_to: tuple[str, int] | None = None
     upstream_ca: str | None = None

@@ -21,6 +21,7 @@ from .sources import Sources, SourceUnreadable, place
 _BEARER = CredentialForm(write=PlaceForm(header="authorization", prefix="Bearer "))
 # What a body that is read gives beside its fixed costs (rules/meters).
 _COUNTED = {"tokens", "input_tokens", "output_tokens"}
+_HEARD = {*_COUNTED, "audio_seconds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,9 @@ def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sou
     service_limits = _service_limits(layers)
     endpoints = endpoints_of(own, base, _shared(layers, compiled), compiled)
     counted = {meter for endpoint in endpoints if endpoint.service_limits for meter in endpoint.costs}
-    if any(endpoint.body != "none" for endpoint in endpoints):
-        counted |= _COUNTED
+    for endpoint in endpoints:
+        if endpoint.body != "none":
+            counted |= _HEARD if endpoint.body == "audio" else _COUNTED
     for one in service_limits:
         if one.reading()[0] not in {*counted, "concurrent"}:
             one.ground.advise(

@@ -155,6 +155,21 @@ do
     return 0
   end
 
+  -- The same, and where calls in flight decide, when so many are expected to have ended: a guess, by which nothing is
+  -- granted and nobody is woken.
+  function bucket.expected(limit, cost, ahead)
+    local amount = bucket.amount(limit)
+    if limit.kind ~= "c" or cost > amount or amount == 0 then
+      return bucket.earliest(limit, cost, ahead)
+    end
+    local b = bucket.open(limit)
+    local short, lasts = b.used + cost + ahead - amount, gauge.lasts(b)
+    if short <= 0 then
+      return this.now
+    end
+    return lasts and min(FAR, this.now + floor(short * lasts / amount)) or FAR
+  end
+
   -- Whether it is the window's pace, and not the window, that lets `cost` go no earlier than `at`.
   function bucket.is_pace(limit, cost, ahead, at)
     local b = bucket.open(limit)

@@ -41,8 +41,9 @@ do
   -- When an arrival would be served behind those that go before it: time, position.
   function decision.estimate(head)
     local at, position = this.now, 0
+    local fits = head.owed and bucket.expected or bucket.earliest
     for i, limit in ipairs(head.frame.commons) do
-      local t = bucket.earliest(limit, head.costs[i], line.ahead(head, limit, false, head.costs[i]))
+      local t = fits(limit, head.costs[i], line.ahead(head, limit, false, head.costs[i]))
       if t > at then
         at, position = t, i
       end

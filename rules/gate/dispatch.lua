@@ -39,13 +39,14 @@ do
     end
   end
 
-  -- When a refused call should come back, where that is known.
+  -- When a refused call should come back, where that is known. `at`: when the limits say that it would go.
   local function tell(head, at)
-    if head.again == "-" then
+    local latest, turn = decision.latest(head)
+    if latest >= FAR or (head.again == "-" and at < FAR) then
       return at
     end
-    local latest, turn = decision.latest(head)
-    return latest < FAR and promise.tell(head, math.max(at, latest), turn) or at
+    at = at < FAR and math.max(at, latest) or latest
+    return head.again == "-" and at or promise.tell(head, at, turn)
   end
 
   -- A call whose time in the line is up is told when to come back.

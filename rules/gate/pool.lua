@@ -112,7 +112,7 @@ do
     for i, limit in ipairs(candidate.limits) do
       local ahead = behind and line.ahead(behind, limit, true, costs[candidate.from + i]) or 0
       -- a key whose limit is smaller than the call never serves it, and must not be waited for
-      local t = bucket.earliest(limit, costs[candidate.from + i], ahead)
+      local t = (behind and behind.owed and bucket.expected or bucket.earliest)(limit, costs[candidate.from + i], ahead)
       if t > at then
         at, binds = t, candidate.from + i
       end

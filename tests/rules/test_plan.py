@@ -296,10 +296,11 @@ def test_a_model_may_count_as_several_requests(model: str | None, requests: floa
     assert costs_of(service(), ENDPOINT, model, {"tokens": 5.0}) == {"requests": requests, "tokens": 5.0}
 
 
-def test_what_was_counted_replaces_the_endpoint_s_flat_cost() -> None:
-    """The catalogue's figure stands only where nothing better is known."""
+def test_the_endpoint_s_cost_is_the_least_of_what_was_counted() -> None:
+    """Some services bill a minute at least; a longer sound costs what it lasts."""
     audio = Endpoint(name="audio", path="/a", costs={"requests": 1.0, "audio_seconds": 60.0})
-    assert costs_of(service(), audio, None, {"audio_seconds": 7.0}) == {"requests": 1.0, "audio_seconds": 7.0}
+    assert costs_of(service(), audio, None, {"audio_seconds": 7.0}) == {"requests": 1.0, "audio_seconds": 60.0}
+    assert costs_of(service(), audio, None, {"audio_seconds": 61.5}) == {"requests": 1.0, "audio_seconds": 61.5}
     assert audio.costs["audio_seconds"] == 60.0
 
 

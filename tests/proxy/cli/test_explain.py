@@ -86,7 +86,7 @@ def test_a_body_may_come_from_stdin_and_the_answer_be_json(home: Path) -> None:
     environ = surroundings(home, **KEY)
     done = subprocess.run(command, cwd=home, env=environ, input=body, capture_output=True, text=True, check=True)
     said: dict[str, Any] = json.loads(done.stdout)
-    assert (said["service"], said["model"], said["cost"]["tokens"]) == ("openai", "tiny-1", 30)
+    assert (said["service"], said["model"], said["cost"]["tokens"]) == ("openai", "tiny-1", 31)
     assert (said["verdict"], said["code"], said["status"], said["wait_ms"]) == ("refuse", "never_fits", 413, None)
     assert said["binds"] == "29 tokens per 60s per group for tiny*"
     assert said["limits"][1] == {
@@ -94,7 +94,7 @@ def test_a_body_may_come_from_stdin_and_the_answer_be_json(home: Path) -> None:
         "amount": 29,
         "used": 0,
         "room": 29,
-        "takes": 30,
+        "takes": 31,
         "ahead": 0,
         "fits_ms": None,
         "paced": False,
