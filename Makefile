@@ -29,6 +29,7 @@ bench: $(VENV)/.dev redis
 	$(BIN)/python -m tests.bench.retry_after
 	$(BIN)/python -m tests.bench.promises --only '60 per 6'
 	$(BIN)/python -m tests.bench.use
+	$(BIN)/python -m tests.bench.finding
 	$(BIN)/python -m tests.bench.steady
 	$(BIN)/python -m tests.bench.script
 	$(BIN)/python -m tests.bench.held

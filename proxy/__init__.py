@@ -15,10 +15,12 @@ egress        hosts outside the catalogue: which may be reached, and on which po
 outgoing      the head a call leaves with;  credentials: found, taken out, written
 departure     how a call leaves: with its body, and while its grant is valid
 refusal       what the gate's refusals say;  redaction: a key that an upstream echoes is hidden
-streak        refusals in a row, and for how many models
+lessons       what a reply teaches is told to the gate;  streak: refusals in a row, and for how many models
 gate          acquire, settle, refund, rest: the gate as the others see it
 ticker        when a tick is sent, and to which host: group commit, timers, heartbeat, failover
 deadlines     when waiting calls have waited long enough
+keyring       the states of the pools' keys, for metrics, log and admin port
+words         what a line and the store have to tell one another of keys and learned limits
 session       what the gate's host knows of a line, and what it has yet to be told
 sight         what the store last said of each bucket: where the fallback begins
 line          one service's calls in this process: who waits, what is in flight, what the next tick must say

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Mapping
 
-from rules import dialects
 from rules.meters.usage import Tap
-from rules.plan import learn, plan
-from rules.verdict import Grant, Lesson, Plan, Refuse
+from rules.plan import plan
+from rules.verdict import Grant, Plan, Refuse
 
 from . import headers, outgoing
 from .call import Call, ClientGone
@@ -25,12 +25,12 @@ from .faults import TooLate, UpstreamProblem
 from .gate import Gate
 from .head import Authority
 from .headers import Fields
+from .lessons import Lessons
 from .log import CallLog, Record
 from .measure import Measure
 from .metrics import Metrics
 from .redaction import masked, masked_fields
 from .refusal import problem_of
-from .streak import Streaks
 from .stream import relay, tap_of
 from .tunnel import Tunnels
 from .upstream import Reply, Upstream
@@ -39,6 +39,9 @@ _log = logging.getLogger("headgate.exchange")
 
 # An error body is read this far to tell what it means (the longest recorded ones are under 4 KiB).
 ERROR_BYTES = 65_536
+_USELESS = (
+    "{}: the key this call went with is of no use, and the call cannot be sent again by us; another key may serve"
+)
 # Sendings of one call: each of them waited for its grant, so this bounds a pool of dead keys, not a storm.
 ATTEMPTS = 8
 
@@ -59,9 +62,10 @@ class Exchange:
         now_ms: Callable[[], float],
         pseudonym: bytes,
         own: Callable[[Authority], bool],
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         """`now_ms`: the gate's clock, wall time that never steps back. `pseudonym`: our name in Via.
-        `own`: whether an authority is where this process listens."""
+        `own`: whether an authority is where this process listens. `jitter`: draws from 0 to 1."""
         self._in_force = in_force
         self._measure = measure
         self._gate = gate
@@ -76,9 +80,7 @@ class Exchange:
         self.running = 0
         """Calls inside, for the drain."""
         self.idle = asyncio.Event()
-        self.resting: dict[str, float] = {}
-        """Service -> until when (`now_ms`) the longest rest lasts that a reply taught."""
-        self._streaks = Streaks()
+        self.lessons = Lessons(gate, now_ms, jitter)
 
     async def serve(self, call: Call) -> None:
         """Take a call from its head to its answer. Raises only ClientGone and CancelledError."""
@@ -214,6 +216,7 @@ class Exchange:
         """What the call takes, by the policy in force now: it may change while the call waits, or between sendings."""
         errand.follow(self._in_force())
         facts = self._measure.facts(errand)
+        facts.replayable = errand.body is not None and errand.record.attempts + 1 < ATTEMPTS
         errand.record.estimate = facts.costs
         return plan(facts)
 
@@ -248,14 +251,17 @@ class Exchange:
             if reply.status >= 300:
                 first = await reply.read(ERROR_BYTES)
             if reply.status >= 400:
-                lesson = self._learn(errand, grant, reply, first)
+                lesson = self.lessons.of_refusal(errand, grant, reply, first)
                 counted = lesson.counted
                 if lesson.retry and not last:
                     # a body we have not seen the end of is not worth reading for a warm connection
                     reply.release() if reply.complete else reply.abort()
                     return False
+                if errand.service.pooled and lesson.meaning in ("dead", "exhausted"):
+                    # the client can do nothing about a key that is ours; what it can do is ask again
+                    raise Problem("no_key", _USELESS.format(name), retry_after_ms=1000)
             else:
-                self._streaks.answered(name, grant.group)
+                self.lessons.of_answer(errand, grant, reply)
                 if errand.endpoint.body != "none":
                     usage = tap_of(errand.endpoint.body, reply)
             if reply.status >= 300:
@@ -295,35 +301,6 @@ class Exchange:
             reply.abort()
             record.bytes_out = answer.sent
 
-    def _learn(self, errand: Errand, grant: Grant, reply: Reply, body: bytes) -> Lesson:
-        """Step 7: what an error means for the key, its group and this call."""
-        now_s = self._now_ms() / 1000
-        return self._apply(
-            errand,
-            grant,
-            dialects.read(errand.service.dialect, reply.status, reply.headers, body, now_s=now_s),
-        )
-
-    def _apply(self, errand: Errand, grant: Grant, reading: dialects.Reading) -> Lesson:
-        service = errand.service
-        streak = None
-        if reading.meaning == "slow_down":
-            streak = self._streaks.refused(service.name, grant.group, errand.model)
-        lesson = learn(
-            reading,
-            grant,
-            model=errand.model,
-            backoff=service.backoff,
-            attempt=streak.count - 1 if streak else 0,
-            wide=streak is not None and streak.wide,
-            pooled=service.pooled,
-        )
-        for block in lesson.blocks:
-            self.resting[service.name] = max(self.resting.get(service.name, 0.0), self._now_ms() + block.for_ms)
-            _log.warning("%s: key %s: %s, rests %d ms", service.name, grant.key, block.reason, block.for_ms)
-        self._gate.rest(service.name, lesson.blocks)
-        return lesson
-
     def _finish(self, errand: Errand, grant: Grant, usage: Tap | None, *, counted: bool) -> None:
         """Step 8: the true cost, where the reply told it."""
         if not counted:
@@ -331,8 +308,7 @@ class Exchange:
             return
         actual = usage.finish() if usage is not None else None
         if usage is not None and usage.failed is not None:
-            # an event stream can report a limit after its 200: too late for this call, in time for the next
-            self._apply(errand, grant, dialects.in_stream(errand.service.dialect, usage.failed))
+            self.lessons.of_stream(errand, grant, usage.failed)
         estimated: Mapping[str, float] = errand.record.estimate or {}
         if actual and errand.service.settle == "up":
             charged = {meter: max(amount, estimated.get(meter, 0.0)) for meter, amount in actual.items()}

@@ -7,7 +7,6 @@ catalogue file can be copied into `services:` and changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -25,67 +24,28 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from . import spellings
+from .formtypes import (
+    MAX_AMOUNT,
+    SHA256,
+    TEXT_SCHEMA,
+    WORDS_SCHEMA,
+    Amount,
+    Duration,
+    Hosts,
+    Meter,
+    Name,
+    Path,
+    Positive,
+    Scope,
+    StatusCode,
+    Text,
+    Window,
+    Words,
+    one_or_more,
+    read_by,
+)
 from .periods import zone_name
 from .policy import METERS, BodyFormat, ErrorShape, Mode, Settle
-
-MAX_AMOUNT = 2**53  # the gate's Lua counts in doubles (limiter 4.3)
-
-
-def _read_by(reader: Callable[[str], Any]) -> Callable[[object], Any]:
-    def read(value: object) -> Any:
-        try:
-            return reader(value if isinstance(value, str) else "")
-        except ValueError as error:
-            raise PydanticCustomError("spelling", "{problem}", {"problem": str(error)}) from None
-
-    return read
-
-
-def _window(value: object) -> object:
-    if value in ("day", "month"):
-        return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not 0 < value <= 31_536_000:
-            raise PydanticCustomError("spelling", "must be between 1ms and a year")
-        return max(1, round(value * 1000))
-    if not isinstance(value, str):
-        raise PydanticCustomError(
-            "spelling", "must be a number of seconds, a duration such as 500ms, 60s, 5m or 1h, day or month"
-        )
-    read: int = _read_by(spellings.duration)(value)
-    if read < 1:
-        raise PydanticCustomError("spelling", "must be between 1ms and a year")
-    return read
-
-
-def _one_or_more(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-_DURATION_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s?(ms|s|m|h|d)$"}
-_WORDS_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-_TEXT_SCHEMA: dict[str, Any] = {"type": "string"}
-
-Duration = Annotated[int, BeforeValidator(_read_by(spellings.duration)), WithJsonSchema(_DURATION_SCHEMA)]
-Window = Annotated[
-    int | Literal["day", "month"],
-    BeforeValidator(_window),
-    WithJsonSchema(
-        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _DURATION_SCHEMA, {"enum": ["day", "month"]}]}
-    ),
-]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-Words = Annotated[list[Text], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)]
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-SHA256 = r"^[0-9a-fA-F]{64}$"
-Name = Annotated[str, StringConstraints(pattern=NAME)]
-HostPattern = Annotated[str, AfterValidator(_read_by(spellings.host_pattern))]
-Hosts = Annotated[list[HostPattern], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)]
-Path = Annotated[str, AfterValidator(_read_by(spellings.endpoint_path))]
-Amount = Annotated[float, Field(ge=0, lt=MAX_AMOUNT, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, lt=MAX_AMOUNT, allow_inf_nan=False)]
-Meter = Literal["requests", "tokens", "input_tokens", "output_tokens", "audio_seconds", "images", "units", "usd"]
-Scope = Literal["key", "group", "model", "user", "client", "endpoint"]
 
 
 class Form(BaseModel):
@@ -123,11 +83,11 @@ class LimitForm(Form):
     """What `capacity` is an amount of; `requests` unless said otherwise."""
     window: Window | None = None
     """Seconds or a duration: any such span of time. `day`, `month`: of the calendar, from midnight to midnight."""
-    timezone: Annotated[str, AfterValidator(_read_by(zone_name))] | None = None
+    timezone: Annotated[str, AfterValidator(read_by(zone_name))] | None = None
     """Whose midnight; UTC unless given."""
     quantum: Annotated[int, Field(ge=2, le=86_400)] | None = None
     """The provider enforces amount/quantum per window/quantum as well."""
-    per: Annotated[list[Scope], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)] = ["group"]
+    per: Annotated[list[Scope], BeforeValidator(one_or_more), WithJsonSchema(WORDS_SCHEMA)] = ["group"]
     models: Words | None = None
     """Shell-style patterns of model names; `!pattern` excludes; `others`: those no other limit of this meter names."""
     burst: Positive | None = None
@@ -196,8 +156,8 @@ class EndpointForm(Form):
     path: Path | None = None
     methods: Annotated[
         list[Annotated[str, StringConstraints(pattern=r"^[A-Z]{1,20}$")]],
-        BeforeValidator(_one_or_more),
-        WithJsonSchema(_WORDS_SCHEMA),
+        BeforeValidator(one_or_more),
+        WithJsonSchema(WORDS_SCHEMA),
     ] = []
     body: BodyFormat = "none"
     costs: dict[Meter, Amount] = {"requests": 1.0}
@@ -274,13 +234,22 @@ class BackoffForm(Form):
     initial_delay: Annotated[int, Field(alias="initialDelay", ge=1, le=86_400_000)] = 1000
     max_delay: Annotated[int, Field(alias="maxDelay", ge=1, le=86_400_000)] = 60_000
     multiplier: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] = 2.0
+    window: Annotated[Duration, Field(ge=1000, le=3_600_000)] = 60_000
+    """Of an adaptive one: what the limit that is found out is counted over. Most providers count minutes."""
+
+
+class UpkeepForm(Form):
+    """What becomes of a pool's key by the status of a reply, and how often one that is out is tried."""
+
+    on_status: dict[StatusCode, Literal["rate_limited", "exhausted", "error", "none"]] = {}
+    probe_every: Annotated[Duration, Field(ge=1000)] = 60_000  # issue 4, item 7: at most every minute
 
 
 class ServiceForm(Form):
     """A service of the catalogue, or what an operator changes of it."""
 
     hosts: Hosts = []
-    aliases: Annotated[list[Name], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)] = []
+    aliases: Annotated[list[Name], BeforeValidator(one_or_more), WithJsonSchema(WORDS_SCHEMA)] = []
     parts: dict[Name, PartForm] = {}
     """Other names for some endpoints, under which limits they share can be written (`whisper`)."""
     credential: CredentialForm | None = None
@@ -299,13 +268,14 @@ class ServiceForm(Form):
     limits: list[LimitForm] = []
     algorithm: Literal["sliding_window", "token_bucket"] = "sliding_window"
     keys: Keys | None = None
+    key_upkeep: UpkeepForm = UpkeepForm()
     hold: HoldForm = HoldForm()
     jitter: Duration = 500  # limiter 4.1
     backoff: BackoffForm = BackoffForm(type="exponential")
     mode: Mode = "enforce"
     cost_mapping: dict[Text, Amount] = Field(default={}, alias="costMapping")
-    upstream: Annotated[Any, BeforeValidator(_read_by(spellings.origin)), WithJsonSchema(_TEXT_SCHEMA)] = None
-    connect_to: Annotated[Any, BeforeValidator(_read_by(spellings.address)), WithJsonSchema(_TEXT_SCHEMA)] = None
+    upstream: Annotated[Any, BeforeValidator(read_by(spellings.origin)), WithJsonSchema(TEXT_SCHEMA)] = None
+    connect_to: Annotated[Any, BeforeValidator(read_by(spellings.address)), WithJsonSchema(TEXT_SCHEMA)] = None
     upstream_ca: Text | None = None
 
 
@@ -319,7 +289,7 @@ class TokenForm(Form):
     user: Text | None = None
     tier: Text | None = None
     may_set: Annotated[
-        list[Literal["user", "tier", "priority"]], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)
+        list[Literal["user", "tier", "priority"]], BeforeValidator(one_or_more), WithJsonSchema(WORDS_SCHEMA)
     ] = []
 
     @model_validator(mode="after")
@@ -335,7 +305,7 @@ class TokenFileForm(Form):
     sha256: Annotated[str, StringConstraints(pattern=SHA256)] | None = None
     user: Text | None = None
     tier: Text | None = None
-    may_set: Annotated[list[Literal["user", "tier", "priority"]], BeforeValidator(_one_or_more)] = []
+    may_set: Annotated[list[Literal["user", "tier", "priority"]], BeforeValidator(one_or_more)] = []
 
     @model_validator(mode="after")
     def _one_source(self) -> TokenFileForm:
@@ -392,7 +362,7 @@ class EgressForm(Form):
 class FileForm(Form):
     """The operator's file."""
 
-    store: Annotated[str, AfterValidator(_read_by(spellings.store))] | None = None
+    store: Annotated[str, AfterValidator(read_by(spellings.store))] | None = None
     clients: ClientsForm = ClientsForm()
     tiers: dict[Name, TierForm] = {}
     services: dict[Name, ServiceForm] = {}

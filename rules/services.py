@@ -12,9 +12,10 @@ from .catalogue import Layer
 from .endpoints import endpoints_of
 from .forms import CredentialForm, KeySource, LimitForm, PlaceForm, ServiceForm
 from .keys import pool_of, pool_of_variables
+from .learning import with_learned
 from .limits import Written, compile_limits
 from .mistakes import did_you_mean
-from .policy import Backoff, Credential, CredentialPlace, Hold, Key, Limit, Mode, Service
+from .policy import Backoff, Credential, CredentialPlace, Hold, Key, Limit, Mode, Service, Upkeep
 from .sources import Sources, SourceUnreadable, place
 
 _BEARER = CredentialForm(write=PlaceForm(header="authorization", prefix="Bearer "))
@@ -81,10 +82,20 @@ def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sou
             one.ground.advise(
                 one.loc, f"no endpoint of {layers.name} counts {one.reading()[0]}: this limit never binds"
             )
+    limits = compiled(service_limits, "")
     keys = _keys(layers, tiers, sources)
     backoff, hold = layers.form("backoff").backoff, layers.form("hold").hold
-    llm = layers.form("llm").llm
+    upkeep, llm = layers.form("key_upkeep").key_upkeep, layers.form("llm").llm
     mode: Mode = "off" if llm and llm_off else layers.form("mode").mode
+    if backoff.type == "adaptive":
+        endpoints = with_learned(
+            endpoints,
+            limits,
+            _COUNTED,
+            window_ms=backoff.window,
+            jitter_ms=jitter_ms,
+            scale=1000 if fractional else 1,
+        )
     hosts = [host for layer in (base, own) if layer is not None for host in layer.form.hosts]
     return Service(
         name=layers.name,
@@ -92,9 +103,13 @@ def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sou
         aliases=_aliases(layers),
         credential=_credential(layers.form("credential").credential or _BEARER),
         endpoints=endpoints,
-        limits=compiled(service_limits, ""),
+        limits=limits,
         keys=keys,
         pooled=bool(keys),
+        upkeep=Upkeep(
+            actions=MappingProxyType({int(status): action for status, action in upkeep.on_status.items()}),
+            probe_ms=upkeep.probe_every,
+        ),
         hold=Hold(max_wait_ms=hold.max_wait, max_queue=hold.max_queue),
         backoff=Backoff(
             type=backoff.type,
@@ -205,6 +220,9 @@ def _keys(layers: Layers, tiers: Collection[str], sources: Sources) -> tuple[Key
             if tier not in tiers:
                 message = f"names no tier of this configuration{did_you_mean(tier, tiers)}"
                 layer.ground.wrong((*stands, "reserve_for"), message)
+        if form.reserve_for and any(key.group == form.group and not key.reserve_for for key in keys):
+            message = f"reserves nothing: other keys draw on the same limits of group {form.group}"
+            layer.ground.advise((*stands, "reserve_for"), message)
     return keys
 
 

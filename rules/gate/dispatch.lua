@@ -82,7 +82,8 @@ do
     end
     if not index then
       answer.observe(head, code, position, at)
-      index = pool.choose(head.frame, head.costs, NOTHING) or pool.earliest(head.frame, head.costs, NOTHING, nil)
+      index = pool.choose(head.frame, head.costs, NOTHING, head.tries)
+        or pool.earliest(head.frame, head.costs, NOTHING, nil, head.tries)
     end
     answer.grant(head, index)
   end
@@ -273,6 +274,13 @@ do
       end
     end
     return best, best_one
+  end
+
+  -- A key is back: whoever waits for one may look.
+  function dispatch.wake_pools()
+    for _, name in ipairs(place.timed("p:")) do
+      dispatch.wake(name)
+    end
   end
 
   local function wake_what_can_move()
