@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from rules import dialects
+from rules.evidence import evidence
 from rules.meters.usage import Tap
 from rules.plan import learn, plan
 from rules.verdict import Grant, Lesson, Plan, Refuse
@@ -245,10 +246,11 @@ class Exchange:
         first = b""
         counted = True
         try:
-            if reply.status >= 300:
+            if reply.status >= 300 or dialects.explains_success(errand.service.dialect):
                 first = await reply.read(ERROR_BYTES)
-            if reply.status >= 400:
-                lesson = self._learn(errand, grant, reply, first)
+            reading = self._hear(errand, grant, reply, first)
+            if reading.meaning != "ok":
+                lesson = self._apply(errand, grant, reading)
                 counted = lesson.counted
                 if lesson.retry and not last:
                     # a body we have not seen the end of is not worth reading for a warm connection
@@ -295,28 +297,34 @@ class Exchange:
             reply.abort()
             record.bytes_out = answer.sent
 
-    def _learn(self, errand: Errand, grant: Grant, reply: Reply, body: bytes) -> Lesson:
-        """Step 7: what an error means for the key, its group and this call."""
+    def _hear(self, errand: Errand, grant: Grant, reply: Reply, body: bytes) -> dialects.Reading:
+        """Step 7: what the reply means, and what its headers say of the buckets, good or bad."""
+        service = errand.service
         now_s = self._now_ms() / 1000
-        return self._apply(
-            errand,
-            grant,
-            dialects.read(errand.service.dialect, reply.status, reply.headers, body, now_s=now_s),
-        )
+        reading = dialects.read(service.dialect, reply.status, reply.headers, body, now_s=now_s)
+        if reading.limits and service.mode != "off":
+            for told in self._gate.learn(service.name, evidence(reading.limits, grant)):
+                limit = told.taken.charge.limit
+                told_amount = (told.amount or 0) / limit.scale
+                _log.warning("%s: the upstream says %g, not %s", service.name, told_amount, limit.name)
+        return reading
 
     def _apply(self, errand: Errand, grant: Grant, reading: dialects.Reading) -> Lesson:
+        """Step 7: what an error means for the key, its group and this call."""
         service = errand.service
         streak = None
         if reading.meaning == "slow_down":
-            streak = self._streaks.refused(service.name, grant.group, errand.model)
+            narrow = errand.endpoint.name if reading.scope == "endpoint" else errand.model
+            streak = self._streaks.refused(service.name, grant.group, narrow)
         lesson = learn(
             reading,
             grant,
             model=errand.model,
+            endpoint=errand.endpoint.name,
             backoff=service.backoff,
             attempt=streak.count - 1 if streak else 0,
             wide=streak is not None and streak.wide,
-            pooled=service.pooled,
+            pooled=errand.pooled,
         )
         for block in lesson.blocks:
             self.resting[service.name] = max(self.resting.get(service.name, 0.0), self._now_ms() + block.for_ms)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from rules.gate import wire
 from rules.gate.explain import explained
 from rules.gate.standing import Standing
-from rules.verdict import Block, Explained, Grant, Plan, Refuse
+from rules.verdict import Block, Explained, Grant, Plan, Refuse, Told
 
 from .deadlines import Deadlines
 from .line import Line, Waiting
@@ -274,6 +274,14 @@ class Gate:
             line.rest(block)
         if line.has_work:
             self._ticker.flush_soon(line)
+
+    def learn(self, service: str, told: Iterable[Told]) -> list[Told]:
+        """An upstream's answer said this of the buckets its call was charged to. Returns what is news (Learning)."""
+        line = self._ticker.line(service)
+        news = line.learning.note(told, self._now_ms())
+        if line.learning:
+            self._ticker.flush_soon(line)
+        return news
 
     def _give(self, line: Line, waiting: Waiting, granted: wire.Granted, made_ms: float) -> None:
         now = self._now_ms()

@@ -12,6 +12,8 @@ from rules.gate import wire
 from rules.gate.standing import Standing, share
 from rules.verdict import Block, Charge, Grant
 
+from .learning import Heard
+
 
 @dataclass(eq=False, slots=True)
 class Session:
@@ -80,6 +82,7 @@ class Batch:
     blocks: list[Block]
     cancels: list[int]
     expired: list[int]
+    heard: Heard
     incarnation: int
     sent_ms: float
     """When it was last said, by the gate's clock: what a reply tells anew happened no earlier."""

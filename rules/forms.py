@@ -188,6 +188,8 @@ class CredentialForm(Form):
     read: list[PlaceForm] = []
     companions: Words = []
     """Header fields that belong to the client's own credential and leave with it."""
+    signed: Words = []
+    """Schemes of the Authorization header that sign the call: such calls pass as they are."""
 
 
 class EndpointForm(Form):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from .backoff import delay_ms
-from .dialects import Reading
+from .dialects import Reading, Scope, rests
 from .policy import Backoff, Endpoint, Key, Limit, Service
 from .verdict import Block, Candidate, Charge, Grant, Lesson, Plan, Refuse
 
@@ -22,6 +22,9 @@ from .verdict import Block, Candidate, Charge, Grant, Lesson, Plan, Refuse
 # is what finding out costs. A key whose quota is used up and that says no time: an hour, for the same reason.
 DEAD_MS = 86_400_000
 EXHAUSTED_MS = 3_600_000
+# A service in trouble that names a time is believed for a minute: what follows it is a guess of the service's too, and
+# one call of many may have met what the others would not.
+OVERLOADED_MS = 60_000
 # The gate counts below 2^53 (limiter 4.3), and a client may ask for any number of tokens: a larger cost is as much too
 # large for every limit as this one.
 _MOST = 2**53 - 1
@@ -55,6 +58,8 @@ class Facts:
     """Among the calls of the same user, 0 to 9."""
     again: str = ""
     """As in Plan."""
+    signed: bool = False
+    """The caller's credential signs the call, so that no key of a pool can take its place."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -134,6 +139,7 @@ def learn(
     grant: Grant,
     *,
     model: str | None,
+    endpoint: str,
     backoff: Backoff,
     attempt: int,
     pooled: bool,
@@ -141,31 +147,40 @@ def learn(
 ) -> Lesson:
     """What a reply means for its key, its group and this call.
 
-    `attempt` counts from 0. A 429 rests the group for the call's model (Q16 of limiter 18) until Retry-After, or for
-    the backoff's delay; the whole group if another of its models was refused too (`wide`). A refused or used-up key
-    rests alone, so that the others go on.
+    `attempt` counts from 0. A 429 rests the group for the call's model, or for its endpoint where the provider counts
+    by endpoint (Q16 of limiter 18), until Retry-After, or for the backoff's delay; the whole group if another of its
+    models was refused too (`wide`). A refused or used-up key rests alone, so that the others go on. A service in
+    trouble rests for as long as it asks, at most a minute; the call itself may have been carried out, and is not sent
+    again.
     """
-    meaning = reading.meaning
+    meaning, counted = reading.meaning, reading.counted
     if meaning == "ok" or meaning == "fault":
-        return Lesson(counted=reading.counted, meaning=meaning)
+        return Lesson(counted=counted, meaning=meaning)
+    if meaning == "dead":
+        # a caller's own key is not ours to take out, the next call brings another
+        if not pooled:
+            return Lesson(counted=counted, meaning=meaning)
+        blocks = (Block(key_scope(grant.key), DEAD_MS, meaning),)
+        return Lesson(blocks=blocks, retry=True, counted=counted, meaning=meaning)
+    for_ms, retry = reading.retry_after_ms, True
     if meaning == "overloaded":
-        return Lesson(counted=reading.counted, meaning=meaning)
-    if meaning == "slow_down":
-        for_ms = reading.retry_after_ms
         if for_ms is None:
-            for_ms = delay_ms(backoff, attempt)
-        narrow = reading.scope == "group_model" and not wide
-        scope = model_scope(grant.group, model) if narrow else group_scope(grant.group)
-        return Lesson(blocks=(Block(scope, for_ms, meaning),), retry=True, counted=reading.counted, meaning=meaning)
-    if meaning == "exhausted":
-        for_ms = reading.retry_after_ms if reading.retry_after_ms is not None else EXHAUSTED_MS
-        scope = key_scope(grant.key) if reading.scope == "key" else group_scope(grant.group)
-        return Lesson(blocks=(Block(scope, for_ms, meaning),), retry=pooled, counted=reading.counted, meaning=meaning)
-    # dead: a caller's own key is not ours to take out, the next call brings another
-    if not pooled:
-        return Lesson(counted=reading.counted, meaning=meaning)
-    blocks = (Block(key_scope(grant.key), DEAD_MS, meaning),)
-    return Lesson(blocks=blocks, retry=True, counted=reading.counted, meaning=meaning)
+            return Lesson(counted=counted, meaning=meaning)
+        for_ms, retry = min(for_ms, OVERLOADED_MS), False
+    elif meaning == "exhausted":
+        for_ms, retry = EXHAUSTED_MS if for_ms is None else for_ms, pooled
+    elif for_ms is None:
+        for_ms = delay_ms(backoff, attempt)
+    scope = _resting(reading.scope, grant, model, endpoint, wide=wide and meaning == "slow_down")
+    return Lesson(blocks=(Block(scope, for_ms, meaning),), retry=retry, counted=counted, meaning=meaning)
+
+
+def _resting(scope: Scope, grant: Grant, model: str | None, endpoint: str, *, wide: bool) -> str:
+    if scope == "key":
+        return key_scope(grant.key)
+    if scope == "endpoint":
+        return endpoint_scope(grant.group, endpoint)
+    return model_scope(grant.group, model) if scope == "group_model" and not wide else group_scope(grant.group)
 
 
 def key_scope(key: str) -> str:
@@ -181,6 +196,11 @@ def group_scope(group: str) -> str:
 def model_scope(group: str, model: str | None) -> str:
     """The scope that rests a group for one model."""
     return f"m:{digest(group, model or '')}"
+
+
+def endpoint_scope(group: str, endpoint: str) -> str:
+    """The scope that rests a group for one endpoint."""
+    return f"e:{digest(group, endpoint)}"
 
 
 def digest(*values: str) -> str:
@@ -215,7 +235,7 @@ def _outline(facts: Facts, common_costs: Sequence[int], key_costs: Sequence[int]
     # which limits count the call is part of what is shared, so it is part of the name
     counted = (*map(bool, common_costs), *map(bool, key_costs))
     endpoint = facts.endpoint.name
-    who = (facts.user, facts.client, facts.tier, facts.weight, facts.caller)
+    who = (facts.user, facts.client, facts.tier, facts.weight, facts.caller, facts.signed)
     asked = (service.name, endpoint, facts.model, *who, counted)
     found = _outlines.get(asked)
     if found is not None:
@@ -227,13 +247,15 @@ def _outline(facts: Facts, common_costs: Sequence[int], key_costs: Sequence[int]
     of_key = [limit for limit, cost in zip(facts.of_key, key_costs, strict=True) if cost]
     common = [limit for limit, cost in zip(facts.common, common_costs, strict=True) if cost]
     shared = not any("key" in limit.per for limit in of_key)
+    by_endpoint = rests(service.dialect) == "endpoint"
     draws: dict[str, tuple[tuple[str, Limit], ...]] = {}
     candidates = []
     for key in _keys(facts):
         name = key.group if shared else key.id
         if name not in draws:
             draws[name] = _buckets(of_key, {**scope, "group": key.group, "key": key.id})
-        blocks = (key_scope(key.id), group_scope(key.group), model_scope(key.group, facts.model))
+        narrow = endpoint_scope(key.group, endpoint) if by_endpoint else model_scope(key.group, facts.model)
+        blocks = (key_scope(key.id), group_scope(key.group), narrow)
         candidates.append((key.id, key.group, blocks, list(draws).index(name)))
     found = _Outline(
         service=service,
@@ -253,7 +275,7 @@ def _outline(facts: Facts, common_costs: Sequence[int], key_costs: Sequence[int]
 
 def _keys(facts: Facts) -> Sequence[Key]:
     """The keys that may serve the call, in order; the caller's own where there is no pool."""
-    if facts.service.pooled:
+    if facts.service.pooled and not facts.signed:
         return _allowed(facts.service.keys, facts.tier)
     caller = f"caller-{facts.caller or 'none'}"
     return [Key(id=caller, secret="", group=caller)]

@@ -75,9 +75,14 @@ do
     return max(1, thousands * share + floor((amount - thousands * 1000) * share / 1000))
   end
 
-  -- What holds now, and until when another replica holds it below the limit's own (agreed.lua).
+  -- What holds now, and until when another replica, or what the upstream said, holds it below the limit's own
+  -- (agreed.lua, learned.lua).
   function bucket.amount(limit)
     local amount, till = agreed.amount(limit)
+    local said, believed = learned.amount(limit.id)
+    if said and said < amount then
+      amount, till = said, believed
+    end
     return bucket.part(amount), till
   end
 
@@ -238,6 +243,24 @@ do
     else
       note_freed(id, window.settle(open_window(id, w, length), slice, delta))
     end
+  end
+
+  -- What the upstream says is used (wire.told); w and length the limit's own.
+  function bucket.told(kind, id, w, length, sent, since, knew, used, slack, amount, ms)
+    used, amount = bucket.part(used), bucket.part(amount)
+    if kind == "t" then
+      twin.told(open_twin(id, w, length, true), w, length, sent, used)
+    elseif kind == "q" then
+      quota.told(open_quota(id), sent, used)
+    else
+      local held = kind == "e" and open_gauge(id).used or 0
+      others.told(open_window(id, w, length), sent, since, knew, used, slack, amount, ms, held)
+    end
+  end
+
+  -- What the upstream says a bucket holds.
+  function bucket.learn(id, amount, length)
+    note_freed(id, learned.say(id, amount, length))
   end
 
   function bucket.state(replica, id, value)

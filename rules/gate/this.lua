@@ -2,6 +2,6 @@
 -- `ranks`: tags move in this tick, because somebody waits or several flows want to go at once. `asks`: nothing of this
 -- tick takes effect.
 local this = {
-  now = 0, raw = 0, replica = "", share = 1000, waiting = 0, promised = 0, made = 0, grants = 0, blocked = 0, pushed = 0, ranks = false,
-  asks = false,
+  now = 0, raw = 0, replica = "", share = 1000, waiting = 0, promised = 0, made = 0, grants = 0, blocked = 0, pushed = 0,
+  learned = 0, ranks = false, asks = false,
 }

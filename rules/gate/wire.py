@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from ..periods import next_end
 from ..policy import Limit
-from ..verdict import Charge, Grant, Observed, Plan, Refuse, Taken
+from ..verdict import Charge, Grant, Observed, Plan, Refuse, Taken, Told
 from .lateness import longest_way_ms
 from .standing import SHARE, Standing, share, standing
 
@@ -33,6 +33,9 @@ SKEW_MS = 900_000
 less than this ago is still named, so that the store's clock decides whether it has."""
 
 KEEPS_PLACE, OBSERVE = 1, 2
+
+_UNKNOWN, _REFILLS = -1, -2
+"""Since when an upstream counts: nobody knows, or its bucket refills (others.lua)."""
 
 _KINDS = {"window": "w", "concurrent": "c", "token_bucket": "t", "quota": "q"}
 
@@ -209,6 +212,21 @@ def correct(stands: Standing, delta: int) -> list[bytes | int]:
     return [b"F", stands.line_class.encode(), stands.flow.encode(), max(-MOST, min(delta, MOST))]
 
 
+def told(what: Told) -> list[bytes | int]:
+    """The upstream counts more of a bucket than our books knew."""
+    charge, limit = what.taken.charge, what.taken.charge.limit
+    one, two = limit.refill if limit.kind == "token_bucket" else (limit.slice_ms, limit.length_ms)
+    since = _REFILLS if what.refills else _UNKNOWN if what.since_ms is None else max(0, what.since_ms)
+    books = [what.taken.slice, since, what.taken.used]
+    theirs = [min(number, MOST) for number in (what.used, what.slack, what.whole)]
+    return [b"U", _kind(limit).encode(), word(charge.bucket).encode(), one, two, *books, *theirs, what.for_ms]
+
+
+def learned(charge: Charge, amount: int) -> list[bytes | int]:
+    """The upstream says that a bucket holds `amount`, in the limit's integer units."""
+    return [b"N", word(charge.bucket).encode(), min(amount, MOST), charge.limit.length_ms]
+
+
 def settle(charge: Charge, slice_: int, delta: int) -> list[bytes | int]:
     """Correct the slice that was charged by `delta` = actual - charged. Slice -1: wherever it was, count it now.
 
@@ -247,7 +265,8 @@ class Granted:
         caller's clock."""
         candidate = plan.candidates[self.candidate]
         charges = (*plan.charges, *candidate.charges)
-        taken = tuple([Taken(charge, s) for charge, s in zip(charges, self.slices, strict=True)])
+        stood = zip(charges, self.slices, self.uses, strict=True)
+        taken = tuple([Taken(charge, slice_, used) for charge, slice_, used in stood])
         return Grant(
             service=plan.service,
             attempt=attempt,
