@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tracemalloc
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,7 +15,6 @@ from rules.plan import (
     DEAD_MS,
     EXHAUSTED_MS,
     MAX_WAIT_MS,
-    OVERLOADED_MS,
     Facts,
     costs_of,
     digest,
@@ -250,12 +248,6 @@ def test_a_pool_without_a_key_for_the_call_refuses(keys: tuple[Key, ...]) -> Non
     assert plan(facts(of=service(keys), caller="abc")) == Refuse(code="no_key")
 
 
-def test_a_signed_call_has_its_own_key_beside_a_pool() -> None:
-    """A signature cannot be given another key."""
-    made = planned(replace(facts(caller="abc"), signed=True))
-    assert [candidate.key for candidate in made.candidates] == ["caller-abc"]
-
-
 def test_without_a_pool_the_caller_s_credential_is_key_and_group() -> None:
     """Two callers never share a limit of the group; a caller without a credential has one too."""
     own = service((), pooled=False)
@@ -362,28 +354,6 @@ def test_what_is_no_limit_rests_nothing(meaning: Meaning, pooled: bool) -> None:
 def test_slow_down_rests_the_group_for_as_long_as_was_said(scope: Scope, rests: str, pooled: bool) -> None:
     """With a pool or without one; the call goes again."""
     assert lesson_of("slow_down", after=1234, scope=scope, pooled=pooled) == ((Block(rests, 1234, "slow_down"),), True)
-
-
-@pytest.mark.parametrize(("after", "rests"), [(1234, 1234), (86_400_000, OVERLOADED_MS)])
-def test_a_service_in_trouble_rests_as_long_as_it_asks_and_a_minute_at_most(after: int, rests: int) -> None:
-    """The call may have been carried out, so it is not sent again."""
-    assert lesson_of("overloaded", after=after) == ((Block(MODEL, rests, "overloaded"),), False)
-
-
-def test_a_provider_that_counts_by_endpoint_rests_the_endpoint() -> None:
-    """Whatever the model, and however many endpoints were refused; the others go on."""
-    reading = Reading(meaning="slow_down", retry_after_ms=5, scope="endpoint", counted=True, limits=())
-    made = learn(reading, GRANT, model="m", endpoint="e", backoff=BACKOFF, attempt=1, pooled=True, wide=True)
-    assert made.blocks == (Block(OF_ENDPOINT, 5, "slow_down"),)
-
-
-@pytest.mark.parametrize(
-    ("dialect", "scope"), [("x", endpoint_scope("one", "chat")), ("openai", model_scope("one", "m"))]
-)
-def test_a_key_is_kept_by_the_rest_its_provider_s_refusals_ask_for(dialect: str, scope: str) -> None:
-    """The scope that a refusal rests is one the key's calls look at."""
-    made = planned(facts(of=replace(service((A,)), dialect=dialect)))
-    assert scope in made.candidates[0].blocks
 
 
 def test_a_second_model_s_refusal_rests_the_whole_group() -> None:
