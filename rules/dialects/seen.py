@@ -134,9 +134,9 @@ def _seen(limit: str, said: dict[Field, int], how: How, infers: bool, blur: int)
 def _refilled_in(limit: int | None, remaining: int | None, reset: int | None) -> int | None:
     """The window of a bucket that refills continuously, from the time until it is full: reset x limit / used (1.8).
 
-    Resets are rounded, so only what is near a minute or a day is believed.
+    Resets are rounded, so only what is near a minute, an hour or a day is believed.
     """
     if not limit or remaining is None or not reset or remaining >= limit:
         return None
     window = reset * limit / (limit - remaining)
-    return next((period for period in (MINUTE_MS, DAY_MS) if period / 2 < window < period * 2), None)
+    return next((period for period in (MINUTE_MS, HOUR_MS, DAY_MS) if period / 2 < window < period * 2), None)

@@ -73,7 +73,7 @@ def test_the_last_of_several_fields_is_read() -> None:
 def test_the_time_until_a_bucket_is_full_tells_its_window(
     limit: int, remaining: int, reset: str, window: int | None
 ) -> None:
-    """Where it is near a minute or a day; else nobody knows, and it is said so."""
+    """Where it is near a minute, an hour or a day; else nobody knows, and it is said so."""
     headers = {
         "x-ratelimit-limit-requests": str(limit),
         "x-ratelimit-remaining-requests": str(remaining),
