@@ -65,16 +65,15 @@ def _told(seen: Seen, taken: Taken, *, sure: bool) -> Told:
     # of an account larger than our limit others may use the rest, and nothing we charge tells how much of it they do
     refills = sure and seen.how == "refills" and _in_windows(limit)
     refills = refills and 0 < (seen.limit or 0) * limit.scale <= limit.amount
-    # what refills is told in whole units
-    more = seen.blur + refills
     # a window that has just ended, or a time that cannot be meant, says nothing of the one that begins
     if seen.remaining is not None and seen.reset_ms != 0 and limit.kind != "concurrent":
-        used = max(0, whole - (seen.remaining + more) * limit.scale)
+        used = max(0, whole - (seen.remaining + seen.blur) * limit.scale)
         if since is None and not refills and used <= taken.used:
             used = 0
     longest = max(1, limit.length_ms)
     for_ms = longest if seen.reset_ms is None else min(seen.reset_ms + limit.jitter_ms, longest)
-    slack = (seen.blur + more) * limit.scale if refills else 0
+    # what refills is told in whole units, or rounded up or down
+    slack = (2 * seen.blur + 1) * limit.scale if refills else 0
     amount = whole if sure and seen.limit and whole else None
     return Told(taken, used, since, refills, slack, whole, for_ms, amount)
 

@@ -91,7 +91,7 @@ class Told:
     refills: bool
     """Its bucket refills, in as long as our window lasts."""
     slack: int
-    """Of a bucket that refills: so much more than `used` may be in use."""
+    """Of a bucket that refills: so much more or less than `used` may be in use."""
     whole: int
     """How much it holds, of which `used` is used."""
     for_ms: int

@@ -3,7 +3,8 @@
 -- which bucket.amount sees to. What nobody has said for an hour, or two windows, holds no more.
 --
 -- Stored: `l` bucket -> "amount at life up since": what holds, when that was last said and for how long it is believed;
--- and a larger one, and since when it has been said (0 0: none). Nothing is read while nothing is learned (`this.learned`).
+-- and a larger one, and since when it has been said (0 0: none). Nothing is read while nothing is learned
+-- (`this.learned`).
 local learned = {}
 do
   local max, text = math.max, order.text

@@ -69,14 +69,14 @@ do
     end
   end
 
-  -- The upstream's bucket of `amount` drains in a window: what fills it and is not ours is others'. The level is kept as
-  -- of when the last call left that we heard the answer to, for the bucket may have been as full as told at any time
-  -- since; an answer to an earlier call says nothing, and where it was less full than by our books, they are corrected.
+  -- The upstream's bucket of `amount` drains in a window: what fills it and is not ours is others'. The level is kept
+  -- as of when the last call left that we heard the answer to, for the bucket may have been as full as told at any
+  -- time since; an answer to an earlier call says nothing, and books that were too full are corrected.
   local function of_bucket(b, sent, knew, used, slack, amount, ms, held)
     local drained = amount * 1000 * b.w / b.length
     local told, first = used * 1000, min(floor(sent / b.w), b.current)
     local most = told + slack * 1000 + (b.current - first + 1) * drained
-    local level, highest = most, 1000 * max(knew, b.sum + held)
+    local level, highest = most, told
     local function own(i)
       return 1000 * (window.between(b, i, i) - of_others(b, i, i))
     end
@@ -97,7 +97,9 @@ do
         h = max(0, h - drained)
       end
     end
-    local excess = floor((told - highest) / 1000)
+    -- what is rounded must not be added up; what is more than all our books is no matter of rounding
+    local excess = floor((told - slack * 1000 - highest) / 1000)
+    excess = max(excess, used - max(knew, b.sum + held))
     if excess > 0 then
       count(b, excess, ms)
       level = level + excess * 1000
@@ -105,7 +107,8 @@ do
     b.level, b.changed = { units = ceil(min(level, most)), from = first }, true
   end
 
-  -- The upstream counts `used` of its `amount`, or up to `slack` more. `sent`: the slice of the call that it answered; `since`: when its window
+  -- The upstream counts `used` of its `amount`, or up to `slack` more or less. `sent`: the slice of the call that it
+  -- answered; `since`: when its window
   -- began, or UNKNOWN, or REFILLS; `knew`: what all our books held when that call left; `held`: what is in use besides
   -- the slices; `ms`: until its window ends, or its bucket is full.
   function others.told(b, sent, since, knew, used, slack, amount, ms, held)

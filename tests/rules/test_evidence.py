@@ -93,10 +93,10 @@ def test_where_no_window_is_known_only_use_that_our_books_did_not_have_is_told(s
 def test_a_bucket_that_refills_is_told_in_whole_units() -> None:
     """200 left may be 201, or 199 where it is rounded to the next; the store compares it with what it knows."""
     (one,) = evidence((Seen("requests", 500, 200, 10_000, how="refills"),), grant(MINUTE, used=499))
-    assert (one.used, one.slack, one.refills, one.whole) == (299, 1, True, 500)
+    assert (one.used, one.slack, one.refills, one.whole) == (300, 1, True, 500)
     tokens = limit(10_000, meter="tokens")
     (one,) = evidence((Seen("tokens", 9000, 4000, 10_000, blur=500, how="refills"),), grant(tokens))
-    assert (one.used, one.slack, one.refills, one.whole) == (4499, 1001, True, 9000)
+    assert (one.used, one.slack, one.refills, one.whole) == (4500, 1001, True, 9000)
     (one,) = evidence((Seen("requests", 501, 200, 10_000, how="refills"),), grant(MINUTE))
     assert (one.used, one.slack, one.refills, one.whole) == (300, 0, False, 500)
 
