@@ -186,10 +186,8 @@ class CredentialForm(Form):
 
     write: PlaceForm
     read: list[PlaceForm] = []
-    companions: Words = []
-    """Header fields that belong to the client's own credential and leave with it."""
-    signed: Words = []
-    """Schemes of the Authorization header that sign the call: such calls pass as they are."""
+    companions: Words = []  # header fields that belong to the client's own credential and leave with it
+    signed: Words = []  # schemes of the Authorization header that sign the call: such calls pass as they are
 
 
 class EndpointForm(Form):
