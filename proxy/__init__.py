@@ -22,6 +22,7 @@ deadlines     when waiting calls have waited long enough
 keyring       the states of the pools' keys, for metrics, log and admin port
 words         what a line and the store have to tell one another of keys and learned limits
 session       what the gate's host knows of a line, and what it has yet to be told
+learning      what upstreams said of our buckets, on its way to the store
 sight         what the store last said of each bucket: where the fallback begins
 line          one service's calls in this process: who waits, what is in flight, what the next tick must say
 redis_host    runs the gate's script on Redis; the only importer of redis;  store.py: when it is away

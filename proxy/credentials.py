@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
 from rules.policy import Credential, CredentialPlace
 
 from .headers import Fields
+
+_SIGNER = re.compile(rb"\boauth_(?:consumer_key|token)\s{0,4}=\s{0,4}\"?[^\",\s]{1,256}")
 
 
 def find(credential: Credential, fields: Iterable[tuple[bytes, bytes]], target: str) -> bytes | None:
@@ -29,6 +32,22 @@ def find(credential: Credential, fields: Iterable[tuple[bytes, bytes]], target: 
                 parameter, _, value_text = part.partition("=")
                 if value_text and unquote(parameter) == place.name:
                     return part.encode()
+    return None
+
+
+def signer(credential: Credential, fields: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """Who signed the call, where it carries a signature: no other key can be put in its place. None: nobody did.
+
+    What names the signer is the same in each of his calls: of OAuth 1.0a, consumer key and token (RFC 5849 section
+    3.1); of another scheme, or where they are missing, the scheme.
+    """
+    if not credential.signed:
+        return None
+    for name, value in fields:
+        if name.lower() == b"authorization":
+            scheme = value.partition(b" ")[0].lower()
+            if scheme.decode("latin-1") in credential.signed:
+                return scheme + b" " + b" ".join(sorted(_SIGNER.findall(value)[:2]))
     return None
 
 

@@ -11,6 +11,7 @@ from rules.policy import Endpoint, Policy, Service
 
 from .call import Call
 from .clients import Doorman, Identity
+from .credentials import signer
 from .egress import Egress
 from .errors import Problem
 from .head import Authority, Head
@@ -62,6 +63,8 @@ def service_of(head: Head, matcher: Matcher) -> Service | None:
         service = matcher.by_name(head.service or "")
         if service is None:
             raise Problem("service_unknown", "the first path segment must name a service, as in /openai/v1/models")
+        if service.upstream is None and service.hosts[0].startswith("*."):
+            raise Problem("service_unknown", f"{service.name} has no host of its own: give it an upstream")
         return service
     assert head.authority is not None
     service = matcher.by_host(head.authority.host)
@@ -87,6 +90,11 @@ class Errand:
     count: Estimate | None = None
     again: str = ""
     """What the call is known by when it comes back after a refusal (`fingerprint`); empty: nothing."""
+
+    @property
+    def pooled(self) -> bool:
+        """The call leaves with a key of the pool: there is one, and the call is not signed."""
+        return self.service.pooled and signer(self.service.credential, self.call.head.fields) is None
 
     @property
     def model(self) -> str | None:

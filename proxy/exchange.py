@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 
+from rules import dialects
 from rules.meters.usage import Tap
 from rules.plan import plan
 from rules.verdict import Grant, Plan, Refuse
@@ -248,22 +249,20 @@ class Exchange:
         first = b""
         counted = True
         try:
-            if reply.status >= 300:
+            if reply.status >= 300 or dialects.explains_success(errand.service.dialect):
                 first = await reply.read(ERROR_BYTES)
-            if reply.status >= 400:
-                lesson = self.lessons.of_refusal(errand, grant, reply, first)
+            lesson = self.lessons.of_reply(errand, grant, reply, first)
+            if lesson is not None:
                 counted = lesson.counted
                 if lesson.retry and not last:
                     # a body we have not seen the end of is not worth reading for a warm connection
                     reply.release() if reply.complete else reply.abort()
                     return False
-                if errand.service.pooled and lesson.meaning in ("dead", "exhausted"):
+                if errand.pooled and lesson.meaning in ("dead", "exhausted"):
                     # the client can do nothing about a key that is ours; what it can do is ask again
                     raise Problem("no_key", _USELESS.format(name), retry_after_ms=1000)
-            else:
-                self.lessons.of_answer(errand, grant, reply)
-                if errand.endpoint.body != "none":
-                    usage = tap_of(errand.endpoint.body, reply)
+            elif errand.endpoint.body != "none":
+                usage = tap_of(errand.endpoint.body, reply)
             if reply.status >= 300:
                 secret = outgoing.secret_of(errand.service, grant).encode()
                 reply.headers, first = masked_fields(reply.headers, secret), masked(first, secret)

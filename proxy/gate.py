@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from rules.gate import resting, wire
 from rules.gate.explain import explained
 from rules.gate.standing import Standing
-from rules.verdict import Block, Charge, Explained, Grant, Plan, Refuse
+from rules.verdict import Block, Charge, Explained, Grant, Plan, Refuse, Told
 
 from .deadlines import Deadlines
 from .line import Line, Waiting
@@ -309,6 +309,14 @@ class Gate:
     async def look_at_rests(self, service: str) -> None:
         """Ask what rests of a service; `on_rests` is told. Raises StoreUnavailable."""
         await self._ticker.look_at_rests(self._ticker.line(service))
+
+    def learn(self, service: str, told: Iterable[Told]) -> list[Told]:
+        """An upstream's answer said this of the buckets its call was charged to. Returns what is news (Learning)."""
+        line = self._ticker.line(service)
+        news = line.learning.note(told, self._now_ms())
+        if line.learning:
+            self._ticker.flush_soon(line)
+        return news
 
     def _give(self, line: Line, waiting: Waiting, granted: wire.Granted, made_ms: float) -> None:
         now = self._now_ms()

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 
 from rules import dialects
+from rules.evidence import evidence
 from rules.plan import learn
 from rules.verdict import Charge, Grant, Lesson
 
@@ -33,15 +34,30 @@ class Lessons:
         self.resting: dict[str, float] = {}
         """Service -> until when (`now_ms`) the longest rest lasts that a reply taught."""
 
-    def of_answer(self, errand: Errand, grant: Grant, reply: Reply) -> None:
-        """The upstream did what was asked: the key is good, and the next refusal is a first one."""
+    def of_reply(self, errand: Errand, grant: Grant, reply: Reply, body: bytes) -> Lesson | None:
+        """What its headers say of the buckets, good or bad, and what an error means for the key, its group and this
+        call. `body`: its first bytes. None: the upstream did what was asked."""
+        service = errand.service
+        now_s = self._now_ms() / 1000
+        reading = dialects.read(service.dialect, reply.status, reply.headers, body, now_s=now_s)
+        if reading.limits and service.mode != "off":
+            for told in self._gate.learn(service.name, evidence(reading.limits, grant)):
+                limit = told.taken.charge.limit
+                told_amount = (told.amount or 0) / limit.scale
+                _log.warning("%s: the upstream says %g, not %s", service.name, told_amount, limit.name)
+        if reading.meaning != "ok":
+            return self._apply(errand, grant, reading, reply.status)
+        self._of_answer(errand, grant, reading)
+        return None
+
+    def _of_answer(self, errand: Errand, grant: Grant, reading: dialects.Reading) -> None:
+        """The key is good, and the next refusal is a first one."""
         service, learned = errand.service, _learned(grant)
         if grant.tries:
             self._gate.lift(service.name, grant.tries)
         self._streaks.answered(service.name, grant.group, errand.endpoint.name if learned else None)
         if learned is not None:
-            now_s = self._now_ms() / 1000
-            self._given(errand, learned, dialects.read(service.dialect, reply.status, reply.headers, b"", now_s=now_s))
+            self._given(errand, learned, reading)
 
     def _given(self, errand: Errand, learned: Charge, reading: dialects.Reading) -> None:
         """Headers that name a number end the search for it."""
@@ -54,26 +70,20 @@ class Lessons:
                 self._gate.given(errand.service.name, learned, seen.limit, span_ms)
                 return
 
-    def of_refusal(self, errand: Errand, grant: Grant, reply: Reply, body: bytes) -> Lesson:
-        """What an error means for the key, its group and this call."""
-        now_s = self._now_ms() / 1000
-        reading = dialects.read(errand.service.dialect, reply.status, reply.headers, body, now_s=now_s)
-        return self._apply(errand, grant, reading, reply.status)
-
     def of_stream(self, errand: Errand, grant: Grant, failed: dialects.Meaning) -> None:
         """An event stream can report a limit after its 200: too late for this call, in time for the next."""
         self._apply(errand, grant, dialects.in_stream(errand.service.dialect, failed), 0)
 
     def _apply(self, errand: Errand, grant: Grant, reading: dialects.Reading, status: int) -> Lesson:
         service, learned = errand.service, _learned(grant)
-        endpoint = errand.endpoint.name if learned is not None else None
+        narrow = learned is not None or reading.scope == "endpoint"
         streak = None
         if reading.meaning == "slow_down":
             streak = self._streaks.refused(
                 service.name,
                 grant.group,
                 errand.model,
-                endpoint=endpoint,
+                endpoint=errand.endpoint.name if narrow else None,
                 made_ms=grant.made_ms,
                 now_ms=self._now_ms(),
             )
@@ -84,10 +94,11 @@ class Lessons:
             backoff=service.backoff,
             attempt=streak.count - 1 if streak else 0,
             wide=streak is not None and streak.wide,
-            pooled=service.pooled,
+            pooled=errand.pooled,
             status=status,
             upkeep=service.upkeep,
-            endpoint=endpoint,
+            endpoint=errand.endpoint.name,
+            finding=learned is not None,
             jitter=self._jitter(),
         )
         if learned is not None:

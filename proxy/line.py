@@ -16,6 +16,7 @@ from rules.gate import wire
 from rules.gate.standing import Standing, share
 from rules.verdict import Charge, Grant, Plan, Refuse
 
+from .learning import Learning
 from .session import Batch, Session, elsewhere, is_live, share_of, units
 from .sight import Sight, Use
 from .words import Words, heard
@@ -83,6 +84,7 @@ class Line:
         self.waiting: dict[int, Waiting] = {}
         self.use: dict[str, Use] = {}
         self.sight = Sight()
+        self.learning = Learning()
         self.waiting_everywhere = 0
         self.words = Words()
         self._replica = replica
@@ -196,6 +198,7 @@ class Line:
             or self._stated
             or self.words
             or self._acks
+            or self.learning
             or self.session.settles
         )
 
@@ -239,6 +242,7 @@ class Line:
         for (_, _, slice_), (charge, delta) in settles.items():
             if delta:
                 args += wire.settle(charge, slice_, delta)
+        heard = self.learning.take(args, MOST_OPS, now_ms)
         words = self.words.take(MOST_OPS)
         for stands, delta in list(session.corrections.values())[:MOST_OPS]:
             args += wire.correct(stands, delta)
@@ -249,7 +253,7 @@ class Line:
         # waited, in several ticks if it was much (tick.lua), before it hears of it anew
         if not session.settles and (session.seq > 1 or len(self._arrivals) <= MOST_OPS):
             self._take_arrivals(args, cancels, now_ms, MOST_OPS - len(cancels) - len(expired))
-        return Batch(session, args, settles, words, cancels, expired, session.incarnation, now_ms)
+        return Batch(session, args, settles, words, cancels, expired, heard, session.incarnation, now_ms)
 
     def _take_arrivals(self, args: list[bytes | int], cancels: list[int], now_ms: float, most: int) -> None:
         while self._arrivals and most > 0 and len(args) < MOST_ARGS:
@@ -339,18 +343,17 @@ class Line:
             else:
                 seen.used, seen.amount, seen.until_ms = used, limit.amount, now_ms + limit.length_ms
 
-    def not_done(self, batch: Batch) -> None:
+    def not_done(self, batch: Batch, *, above: float = -math.inf) -> None:
         """The store did not run the tick: everything in it is said again, what is waiting or in flight by restate."""
-        for charge, slice_, delta in [(c, key[2], d) for key, (c, d) in batch.settles.items()]:
-            batch.session.settle(charge, slice_, delta)
+        for key, (charge, delta) in batch.settles.items():
+            if delta > above:
+                batch.session.settle(charge, key[2], delta)
         self.words.again(batch.words)
+        self.learning.again(batch.heard)
 
     def in_doubt(self, batch: Batch) -> None:
         """Nobody knows whether the store ran the tick: what makes us stricter is said again, a credit is given up."""
-        for key, (charge, delta) in batch.settles.items():
-            if delta > 0:
-                batch.session.settle(charge, key[2], delta)
-        self.words.again(batch.words)
+        self.not_done(batch, above=0)
 
     def restate(self) -> None:
         """To a host that does not know us: what waits and what is in flight, in the order of arrival."""

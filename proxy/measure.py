@@ -133,8 +133,9 @@ def facts_of(
         else:
             counted = {"tokens": length / _BYTES_PER_TOKEN, "input_tokens": length / _BYTES_PER_TOKEN}
     caller = None
-    if not service.pooled:
-        own = credentials.find(service.credential, head.fields, head.target)
+    signer = credentials.signer(service.credential, head.fields)
+    if signer is not None or not service.pooled:
+        own = signer or credentials.find(service.credential, head.fields, head.target)
         caller = digest(own.decode("ascii", "replace")) if own is not None else None
     return Facts(
         service=service,
@@ -149,6 +150,7 @@ def facts_of(
         priority=identity.priority,
         costs=costs_of(service, endpoint, model, counted),
         caller=caller,
+        signed=signer is not None,
         max_wait_ms=head.control.max_wait_ms,
         again=again,
     )

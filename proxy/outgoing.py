@@ -30,7 +30,7 @@ def addressed(errand: Errand, grant: Grant, pseudonym: bytes) -> tuple[Target, s
     target = head.target
     if errand.identity.token is not None:
         fields, target = credentials.take_out_token(errand.identity.token, fields, target)
-    if service.pooled:
+    if errand.pooled:
         fields, target = credentials.take_out(service.credential, fields, target)
         secret = secret_of(service, grant)
         fields, target = credentials.write(service.credential.write, secret, fields, target)

@@ -12,6 +12,7 @@ from rules.gate import wire
 from rules.gate.standing import Standing, share
 from rules.verdict import Charge, Grant
 
+from .learning import Heard
 from .words import Word
 
 
@@ -82,6 +83,7 @@ class Batch:
     words: list[Word]
     cancels: list[int]
     expired: list[int]
+    heard: Heard
     incarnation: int
     sent_ms: float
     """When it was last said, by the gate's clock: what a reply tells anew happened no earlier."""

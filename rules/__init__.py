@@ -13,7 +13,8 @@ The rooms, in the order a call meets them:
     meters/     what a call costs: an estimate before it goes, the true usage after
     encodings/  the tokenizer vocabularies (data)
     plan        the one door: plan(facts, policy) -> Plan;  learn(plan, reply) -> Lesson
-    dialects    rate-limit headers and error bodies of the providers -> one form
+    dialects/   rate-limit headers and error bodies of the providers -> one form
+    evidence    what headers say about limits -> what the gate must know of its buckets
     errorbodies the codes and waits in an error body;  times: every way to write a wait -> milliseconds
     backoff     what repeated failure means
     keystates   what an operator is told of a pool's keys

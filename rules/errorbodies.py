@@ -20,6 +20,10 @@ LONGEST = 65_536
 """Bytes of body that are read; error bodies have a few thousand."""
 _ENTRIES = 16
 _CODE = 128
+_CODES = (
+    *("code", "type", "status", "reason", "title", "error_code"),
+    *("error_type", "limit_source", "rate_limit_reason", "err_code"),
+)
 _MESSAGE = 2000
 
 # "Limit 30000, Used 22999, Requested 12528. Please try again in 11.054s." (1.6, OpenAI)
@@ -73,7 +77,8 @@ def _unpacked(body: bytes) -> bytes:
 
 
 def _places(document: Any) -> Iterator[dict[str, Any]]:
-    """The objects that may carry a code: the document, its `error` or `detail`, and the entries of their lists."""
+    """The objects that may carry a code: the document, its `error` or `detail`, what those keep aside (OpenRouter's
+    `metadata`, Notion's `additional_data`), and the entries of their lists."""
     if isinstance(document, list):  # Gemini streams wrap the error in an array
         document = document[0] if document else None
     if not isinstance(document, dict):
@@ -83,10 +88,19 @@ def _places(document: Any) -> Iterator[dict[str, Any]]:
         inner = document.get(name)
         if isinstance(inner, dict):
             yield inner
+            yield from _aside(inner)
             yield from _entries(inner)
         elif isinstance(inner, str):
             yield {"code": inner, "message": inner}
+    yield from _aside(document)
     yield from _entries(document)
+
+
+def _aside(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name in ("metadata", "additional_data"):
+        inner = holder.get(name)
+        if isinstance(inner, dict):
+            yield inner
 
 
 def _entries(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -100,7 +114,7 @@ def _entries(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _read_place(place: dict[str, Any], codes: set[str], messages: list[str], delays: list[int]) -> None:
-    for name in ("code", "type", "status", "reason", "title", "error_code"):
+    for name in _CODES:
         value = place.get(name)
         if isinstance(value, int) and not isinstance(value, bool):
             codes.add(str(value))
@@ -114,4 +128,8 @@ def _read_place(place: dict[str, Any], codes: set[str], messages: list[str], del
         messages.append(message[:_MESSAGE])
     delay = place.get("retryDelay")
     if isinstance(delay, str) and (found := times.duration(delay)) is not None:
+        delays.append(found)
+    seconds = place.get("retry_after")  # Notion: a text
+    written = str(seconds)[:_CODE] if isinstance(seconds, (str, int, float)) else ""
+    if (found := times.milliseconds_of_seconds(written)) is not None:
         delays.append(found)

@@ -146,8 +146,8 @@ class CredentialForm(Form):
 
     write: PlaceForm
     read: list[PlaceForm] = []
-    companions: Words = []
-    """Header fields that belong to the client's own credential and leave with it."""
+    companions: Words = []  # header fields that belong to the client's own credential and leave with it
+    signed: Words = []  # schemes of the Authorization header that sign the call: such calls pass as they are
 
 
 class EndpointForm(Form):

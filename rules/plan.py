@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from .backoff import delay_ms
-from .dialects import Reading
+from .dialects import Reading, Scope, rests
 from .policy import Backoff, Endpoint, Key, Limit, Service, Upkeep
 from .verdict import Block, Candidate, Charge, Grant, Lesson, Plan, Refuse
 
 # A caller's own key whose quota is used up and that says no time: one call an hour is what finding out costs.
 EXHAUSTED_MS = 3_600_000
+# A service in trouble that names a time is believed for a minute: what follows it is a guess of the service's too, and
+# one call of many may have met what the others would not.
+OVERLOADED_MS = 60_000
 # The gate counts below 2^53 (limiter 4.3), and a client may ask for any number of tokens: a larger cost is as much too
 # large for every limit as this one.
 _MOST = 2**53 - 1
@@ -57,6 +60,8 @@ class Facts:
     """It can be sent again, with another key."""
     again: str = ""
     """As in Plan."""
+    signed: bool = False
+    """The caller's credential signs the call, so that no key of a pool can take its place."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -139,29 +144,36 @@ def learn(
     grant: Grant,
     *,
     model: str | None,
+    endpoint: str,
     backoff: Backoff,
     attempt: int,
     pooled: bool,
     wide: bool = False,
     status: int = 0,
     upkeep: Upkeep = _NO_UPKEEP,
-    endpoint: str | None = None,
+    finding: bool = False,
     jitter: float = 0.0,
 ) -> Lesson:
     """What a reply means for its key, its group and this call.
 
-    `attempt` counts from 0. A 429 rests the group for the call's model (Q16 of limiter 18) until Retry-After, or for
-    the backoff's delay; the whole group if another of its models was refused too (`wide`). A refused or used-up key
-    rests alone, so that the others go on, until a call that tries it succeeds; a used-up one is not tried before the
-    time the upstream named. `endpoint`: whose limit is being found out, so that it rests alone. `jitter`: of
-    that delay, drawn from 0 to 1.
-    What the operator said of the status (`upkeep`) goes before what the reply means.
+    `attempt` counts from 0. A 429 rests the group for the call's model, or for its endpoint where the provider counts
+    by endpoint (Q16 of limiter 18) or the endpoint's limit is being found out (`finding`), until Retry-After, or for
+    the backoff's delay, `jitter` of it drawn from 0 to 1; the whole group if another of its models was refused too
+    (`wide`). A refused or used-up key rests alone, so that the others go on, until a call that tries it succeeds; a
+    used-up one is not tried before the time the upstream named. A service in trouble rests for as long as it asks, at
+    most a minute; the call itself may have been carried out, and is not sent again. What the operator said of the
+    status (`upkeep`) goes before what the reply means.
     """
     meaning, scope = upkeep.meaning(status, reading.meaning) if pooled else reading.meaning, reading.scope
     if meaning != reading.meaning and meaning != "slow_down":
         scope = "key"
+    if finding and meaning == "slow_down":
+        scope = "endpoint"
+    if meaning == "slow_down" and scope == "key" and not pooled:
+        scope = "group"
+    where = _resting(scope, grant, model, endpoint, wide=wide and meaning == "slow_down")
 
-    def block(where: str, for_ms: int, every_ms: int = 0, known: bool = True) -> Block:
+    def block(for_ms: int, every_ms: int = 0, known: bool = True) -> Block:
         key = grant.key if pooled else ""
         every = every_ms if pooled else 0
         return Block(where, for_ms, meaning, status, key, model if where[0] == "m" else None, every, known)
@@ -171,25 +183,27 @@ def learn(
 
     after_ms = reading.retry_after_ms
     if meaning == "slow_down":
-        narrow = scope == "group_model" and not wide
-        where = model_scope(grant.group, model) if narrow else group_scope(grant.group)
-        if endpoint is not None:
-            where = endpoint_scope(grant.group, endpoint)
-        elif scope == "key" and pooled:
-            where = key_scope(grant.key)
-        return lesson(
-            block(where, after_ms if after_ms is not None else delay_ms(backoff, attempt, jitter)), retry=True
-        )
+        return lesson(block(after_ms if after_ms is not None else delay_ms(backoff, attempt, jitter)), retry=True)
+    if meaning == "overloaded" and after_ms is not None:
+        return lesson(block(min(after_ms, OVERLOADED_MS)))
     if meaning == "exhausted":
-        where = key_scope(grant.key) if scope == "key" else group_scope(grant.group)
         if not pooled:
-            return lesson(block(where, after_ms if after_ms is not None else EXHAUSTED_MS))
+            return lesson(block(after_ms if after_ms is not None else EXHAUSTED_MS))
         every_ms, known = upkeep.probe_ms, after_ms is not None
-        return lesson(block(where, after_ms if after_ms is not None else every_ms, every_ms, known), retry=True)
+        return lesson(block(after_ms if after_ms is not None else every_ms, every_ms, known), retry=True)
     if meaning == "dead" and pooled:
         # a caller's own key is not ours to take out, the next call brings another
-        return lesson(block(key_scope(grant.key), upkeep.probe_ms, upkeep.probe_ms, False), retry=True)
+        where = key_scope(grant.key)
+        return lesson(block(upkeep.probe_ms, upkeep.probe_ms, False), retry=True)
     return lesson()
+
+
+def _resting(scope: Scope, grant: Grant, model: str | None, endpoint: str, *, wide: bool) -> str:
+    if scope == "key":
+        return key_scope(grant.key)
+    if scope == "endpoint":
+        return endpoint_scope(grant.group, endpoint)
+    return model_scope(grant.group, model) if scope == "group_model" and not wide else group_scope(grant.group)
 
 
 def key_scope(key: str) -> str:
@@ -244,7 +258,7 @@ def _outline(facts: Facts, common_costs: Sequence[int], key_costs: Sequence[int]
     # which limits count the call is part of what is shared, so it is part of the name
     counted = (*map(bool, common_costs), *map(bool, key_costs))
     endpoint = facts.endpoint.name
-    who = (facts.user, facts.client, facts.tier, facts.weight, facts.caller)
+    who = (facts.user, facts.client, facts.tier, facts.weight, facts.caller, facts.signed)
     asked = (service.name, endpoint, facts.model, *who, counted)
     found = _outlines.get(asked)
     if found is not None:
@@ -257,14 +271,16 @@ def _outline(facts: Facts, common_costs: Sequence[int], key_costs: Sequence[int]
     common = [limit for limit, cost in zip(facts.common, common_costs, strict=True) if cost]
     learned = any(limit.learned for limit in of_key)
     shared = not any("key" in limit.per for limit in of_key)
+    by_endpoint = rests(service.dialect) == "endpoint"
     draws: dict[str, tuple[tuple[str, Limit], ...]] = {}
     candidates = []
     for key in _keys(facts):
         name = key.group if shared else key.id
         if name not in draws:
             draws[name] = _buckets(of_key, {**scope, "group": key.group, "key": key.id})
-        blocks = [key_scope(key.id), group_scope(key.group), model_scope(key.group, facts.model)]
-        if learned:
+        narrow = endpoint_scope(key.group, endpoint) if by_endpoint else model_scope(key.group, facts.model)
+        blocks = [key_scope(key.id), group_scope(key.group), narrow]
+        if learned and not by_endpoint:
             blocks.append(endpoint_scope(key.group, endpoint))
         # a tier's reserved keys go before those it shares (limiter 8)
         rank = 0 if facts.tier is not None and facts.tier in key.reserve_for else 1
@@ -287,7 +303,7 @@ def _outline(facts: Facts, common_costs: Sequence[int], key_costs: Sequence[int]
 
 def _keys(facts: Facts) -> Sequence[Key]:
     """The keys that may serve the call, in order; the caller's own where there is no pool."""
-    if facts.service.pooled:
+    if facts.service.pooled and not facts.signed:
         return _allowed(facts.service.keys, facts.tier)
     caller = f"caller-{facts.caller or 'none'}"
     return [Key(id=caller, secret="", group=caller)]

@@ -156,6 +156,9 @@ class Credential:
     companions: tuple[str, ...] = ()
     """Header fields, in lower case, that name the account a client's own credential belongs to. They leave with it:
     beside another key they would be refused (provider-facts 1.2, OpenAI-Organization)."""
+    signed: tuple[str, ...] = ()
+    """Schemes of the Authorization field, in lower case, that sign the whole call. Such a call passes with the
+    credential it has, and that is its key: a signature cannot be given another (provider-facts 1.2, OAuth 1.0a)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

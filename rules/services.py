@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .catalogue import Layer
+from .dialects import NAMES
 from .endpoints import endpoints_of
 from .forms import CredentialForm, KeySource, LimitForm, PlaceForm, ServiceForm
 from .keys import pool_of, pool_of_variables
@@ -84,6 +85,15 @@ def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sou
             )
     limits = compiled(service_limits, "")
     keys = _keys(layers, tiers, sources)
+    credential = layers.form("credential").credential or _BEARER
+    _check_dialect(layers)
+    if keys and credential.signed:
+        schemes = " and ".join(credential.signed)
+        layers.layer("keys").ground.advise(
+            layers.layer("keys").loc,
+            f"calls signed with {schemes} pass with their own credential and are counted by it, not by these keys: "
+            "a signature cannot be given another key",
+        )
     backoff, hold = layers.form("backoff").backoff, layers.form("hold").hold
     upkeep, llm = layers.form("key_upkeep").key_upkeep, layers.form("llm").llm
     mode: Mode = "off" if llm and llm_off else layers.form("mode").mode
@@ -101,7 +111,7 @@ def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sou
         name=layers.name,
         hosts=tuple(dict.fromkeys(hosts)),
         aliases=_aliases(layers),
-        credential=_credential(layers.form("credential").credential or _BEARER),
+        credential=_credential(credential),
         endpoints=endpoints,
         limits=limits,
         keys=keys,
@@ -133,6 +143,13 @@ def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sou
     )
 
 
+def _check_dialect(layers: Layers) -> None:
+    layer = layers.layer("dialect")
+    name = layer.form.dialect
+    if name not in NAMES:
+        layer.ground.wrong((*layer.loc, "dialect"), f"is no dialect{did_you_mean(name, NAMES)}: {', '.join(NAMES)}")
+
+
 def _aliases(layers: Layers) -> tuple[str, ...]:
     found = [name for layer in (layers.base, layers.own) if layer for name in (*layer.form.aliases, *layer.form.parts)]
     return tuple(dict.fromkeys(found))
@@ -141,7 +158,12 @@ def _aliases(layers: Layers) -> tuple[str, ...]:
 def _credential(form: CredentialForm) -> Credential:
     write = _place(form.write)
     read = tuple(dict.fromkeys((write, *map(_place, form.read))))
-    return Credential(write=write, read=read, companions=tuple(name.lower() for name in form.companions))
+    return Credential(
+        write=write,
+        read=read,
+        companions=tuple(name.lower() for name in form.companions),
+        signed=tuple(scheme.lower() for scheme in form.signed),
+    )
 
 
 def _place(form: PlaceForm) -> CredentialPlace:

@@ -59,6 +59,11 @@ def milliseconds(written: str) -> int | None:
     return bounded_ms(float(written)) if _NUMBER.fullmatch(written) else None
 
 
+def milliseconds_of_seconds(written: str) -> int | None:
+    """Seconds to go, as bodies carry them; a float at times."""
+    return bounded_ms(float(written) * 1000) if _NUMBER.fullmatch(written) else None
+
+
 def retry_after(written: str, now_s: float) -> int | None:
     """`Retry-After`: seconds, a float at times, or an HTTP-date (RFC 9110 section 10.2.3, IMF-fixdate only)."""
     return _number(written, now_s) if _NUMBER.fullmatch(written) else _http_date(written, now_s)

@@ -79,6 +79,29 @@ class Taken:
     charge: Charge
     slice: int
     """When the slice charged began, in ms of the gate's clock; twin.lua and quota.lua name theirs; 0 in flight."""
+    used: int = field(default=0, compare=False)
+    """Of the bucket, by everybody and with this charge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the upstream said about a bucket with its answer to a call that was charged there."""
+
+    taken: Taken
+    used: int
+    """At least so much is in use, in 1/limit.scale units; 0: nothing that is news."""
+    since_ms: int | None
+    """The upstream's window began no earlier, in ms of the gate's clock; None: nobody knows, or its bucket refills."""
+    refills: bool
+    """Its bucket refills, in as long as our window lasts."""
+    slack: int
+    """Of a bucket that refills: so much more or less than `used` may be in use."""
+    whole: int
+    """How much it holds, of which `used` is used."""
+    for_ms: int
+    """Until the upstream's window ends, from its answer."""
+    amount: int | None
+    """What the bucket holds by the upstream, at most the limit's own amount; None: it did not say for sure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +202,7 @@ class Block:
     scope: str
     for_ms: int
     reason: str
-    """slow_down, exhausted, dead."""
+    """slow_down, exhausted, dead, overloaded."""
     status: int = 0
     """What the upstream answered; 0: something else said so."""
     key: str = ""
@@ -194,7 +217,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What a reply taught."""
+    """What a reply taught about keys and scopes; about buckets: Told."""
 
     blocks: tuple[Block, ...] = ()
     retry: bool = False

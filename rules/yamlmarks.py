@@ -25,7 +25,7 @@ _BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,18})\Z")
 _EXPONENT = r"[eE][-+]?[0-9]{1,3}"
 _FLOAT = re.compile(
-    rf"[-+]?(?:(?:[0-9]{{1,18}}\.[0-9]{{0,18}}|\.[0-9]{{1,18}})(?:{_EXPONENT})?|[0-9]{{1,18}}{_EXPONENT})\Z"
+    rf"[-+]?(?:(?:[0-9]{{1,18}}\.[0-9]{{0,24}}|\.[0-9]{{1,24}})(?:{_EXPONENT})?|[0-9]{{1,18}}{_EXPONENT})\Z"
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TAGS = {None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "proxy/cli/mistakes.py": ("tests/proxy/cli/test_serve.py", "exit codes are seen where a verb ends"),
     "proxy/cli/worker.py": ("tests/proxy/cli/test_env.py", "what env and run share, seen through both"),
     "proxy/errand.py": ("tests/proxy/test_exchange.py", "values that the corridor carries"),
+    "rules/gate/hearsay.py": ("tests/rules/gate/test_others.py", "operations, seen by what they bring about"),
     "rules/meters/containers/duration.py": ("tests/rules/meters/test_audio.py", "two numbers that every reader uses"),
     "rules/meters/containers/flac.py": (
         "tests/rules/meters/test_audio.py",

@@ -5,12 +5,14 @@ store_redis   storage over redis.call        } the two adapters, the only files 
 store_tables  storage over Lua tables        } between the hosts, with their entries
 this          what one tick knows
 window        N per W as a sliced sliding window
+others        what others use of it, by what the upstream says
 pace          how fast a window is spent
 gauge         calls in flight, a part per replica
 twin          the upstream's token bucket, mirrored
 quota         N per calendar day or month
 agreed        which N holds while configurations differ
 learned       how much of a window may be used where nobody publishes its N
+announced     which N holds because the upstream says so
 bucket        the buckets a tick touches: read once, written once
 call          a waiting call as it travels
 frames        what the records of many waiting calls share
@@ -43,12 +45,14 @@ from importlib import resources
 _ALGORITHM = (
     "this",
     "window",
+    "others",
     "pace",
     "gauge",
     "twin",
     "quota",
     "agreed",
     "learned",
+    "announced",
     "bucket",
     "call",
     "frames",

@@ -77,12 +77,17 @@ do
     return max(1, thousands * share + floor((amount - thousands * 1000) * share / 1000))
   end
 
-  -- What holds now, and until when another replica holds it below the limit's own (agreed.lua).
+  -- What holds now, and until when another replica, or what the upstream said, holds it below the limit's own
+  -- (agreed.lua, announced.lua).
   function bucket.amount(limit)
     local amount, till = agreed.amount(limit)
     if limit.learned then
       local b = bucket.open(limit)
       amount = min(amount, learned.amount(b, limit, b.sum))
+    end
+    local said, believed = announced.amount(limit.id)
+    if said and said < amount then
+      amount, till = said, believed
     end
     return bucket.part(amount), till
   end
@@ -255,6 +260,24 @@ do
   -- A call that was sent `ago` ms ago was refused: what is learned of the window it was charged to.
   function bucket.refused(id, w, length, ago)
     learned.cut(id, length, open_window(id, w, length).sum, ago)
+  end
+
+  -- What the upstream says is used (wire.told); w and length the limit's own.
+  function bucket.told(kind, id, w, length, sent, since, knew, used, slack, amount, ms)
+    used, amount = bucket.part(used), bucket.part(amount)
+    if kind == "t" then
+      twin.told(open_twin(id, w, length, true), w, length, sent, used)
+    elseif kind == "q" then
+      quota.told(open_quota(id), sent, used)
+    else
+      local held = kind == "e" and open_gauge(id).used or 0
+      others.told(open_window(id, w, length), sent, since, knew, used, slack, amount, ms, held)
+    end
+  end
+
+  -- What the upstream says a bucket holds.
+  function bucket.announce(id, amount, length)
+    note_freed(id, announced.say(id, amount, length))
   end
 
   function bucket.state(replica, id, value)

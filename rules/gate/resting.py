@@ -20,7 +20,7 @@ _STATES: dict[int, KeyState] = {
     ERROR: "error",
     OFF: "off",
 }
-_STATE_OF = {"slow_down": RATE_LIMITED, "exhausted": EXHAUSTED, "dead": ERROR}
+_STATE_OF = {"slow_down": RATE_LIMITED, "overloaded": RATE_LIMITED, "exhausted": EXHAUSTED, "dead": ERROR}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@
 --   C n                                             cancel
 --   E n again                                       cancel, its time is up: say when to come back
 --   S kind bucket w L slice charged delta           settle a charge by delta (bucket.settle)
+--   V kind bucket w L sent since knew used slack amount ms   the upstream counts `used` (bucket.told)
+--   N bucket amount L                               the upstream says what the bucket holds (announced.lua)
 --   F class flow delta                              correct what a flow has had, by delta of its share
 --   B, R, U, O, X, H                                what is told of keys and learned limits (told.lua)
 --   G bucket value                                  the replica's calls in flight, absolute
@@ -146,6 +148,14 @@ do
         bucket.settle(argv[at + 1], argv[at + 2], tonumber(argv[at + 3]), tonumber(argv[at + 4]),
           tonumber(argv[at + 5]), tonumber(argv[at + 6]), tonumber(argv[at + 7]))
         at = at + 8
+      elseif op == "V" then
+        bucket.told(argv[at + 1], argv[at + 2], tonumber(argv[at + 3]), tonumber(argv[at + 4]), tonumber(argv[at + 5]),
+          tonumber(argv[at + 6]), tonumber(argv[at + 7]), tonumber(argv[at + 8]), tonumber(argv[at + 9]),
+          tonumber(argv[at + 10]), tonumber(argv[at + 11]))
+        at = at + 12
+      elseif op == "N" then
+        bucket.announce(argv[at + 1], tonumber(argv[at + 2]), tonumber(argv[at + 3]))
+        at = at + 4
       elseif op == "G" then
         bucket.state(this.replica, argv[at + 1], tonumber(argv[at + 2]))
         at = at + 3
@@ -200,6 +210,7 @@ do
 
   local META = {
     "epoch", "t", "grants", "waiting", "blocked", "pushed", "seen", "patience", "x", "promised", "made", "kept", "ver",
+    "said",
   }
 
   local function read_meta(now)
@@ -208,7 +219,7 @@ do
     this.grants, this.waiting, this.blocked, this.pushed = v[3] or 0, v[4] or 0, v[5] or 0, v[6] or 0
     this.promised, this.made = v[10] or 0, v[11] or 0
     -- `meta` of an idle service expires, and what an operator said must outlive it
-    this.kept, this.version = v[12] or rests.count(), v[13] or 0
+    this.kept, this.version, this.announced = v[12] or rests.count(), v[13] or 0, v[14] or 0
     return {
       epoch = v[1] or 0, seen = v[7] or 0, patience = v[8] or 0, refreshed = v[9] or false, blocked = this.blocked,
     }
@@ -220,10 +231,10 @@ do
       "epoch", meta.epoch, "t", this.now, "grants", this.grants, "waiting", this.waiting, "blocked", this.blocked,
       "pushed", this.pushed, "seen", this.now, "patience", meta.patience, "x",
       refresh and this.now or meta.refreshed, "promised", this.promised, "made", this.made, "kept", this.kept,
-      "ver", this.version,
+      "ver", this.version, "said", this.announced,
     })
     if refresh then
-      store.expire("meta", math.max(2 * LIFE, 2 * (this.blocked - this.now)))
+      store.expire("meta", math.max(2 * LIFE, 2 * (math.max(this.blocked, this.announced) - this.now)))
     end
   end
 
@@ -301,6 +312,7 @@ do
     store.open(string.sub(key, 1, -5))
     this.replica, this.share, this.asks = argv[1], tonumber(argv[4]), tonumber(argv[3]) == 0
     agreed.begin()
+    announced.begin()
     bucket.begin()
     rests.begin()
     pool.begin()
@@ -319,6 +331,7 @@ do
 
   local function save()
     agreed.save()
+    announced.save()
     bucket.save()
     rests.save()
     pool.save()

@@ -114,6 +114,20 @@ do
     return true
   end
 
+  -- The upstream had used `used` of its bucket when it answered a call that left at `at`: so much is used of ours too,
+  -- less what has drained since.
+  function twin.told(b, p, q, at, used)
+    if at < 0 or at > this.now then
+      return
+    end
+    local age = this.now - at
+    local whole = floor(age / q)
+    local least = used - whole * p - ceil((age - whole * q) * p / q)
+    if least > b.used then
+      b.used, b.changed = least, true
+    end
+  end
+
   function twin.save(b)
     local values = { "used", b.used, "t", b.t, "rem", b.rem, "den", b.den, "p", b.p, "f", b.full }
     if b.queued then

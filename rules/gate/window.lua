@@ -7,10 +7,11 @@
 --
 -- Stored: `h`, twelve numbers in one field: the sum, the oldest and newest slice (-1: none), the slice length,
 -- thousandths of cost that waiting calls will ask for, and what pace.lua knows; and one field per slice that was
--- charged. The fast path reads two fields: Redis walks through all of a small hash for each.
+-- charged. The fast path reads two fields: Redis walks through all of a small hash for each. `x`, read only where the
+-- upstream tells what it counts: others.lua.
 local window = {}
 do
-  local floor, text, max = math.floor, order.text, math.max
+  local floor, max, min, text = math.floor, math.max, math.min, order.text
   -- Expiry is garbage collection only: twice the window, and no less than ten minutes.
   local LEAST_LIFE = 600000
   -- Slices are fetched in steps of this many while looking for the earliest fit.
@@ -133,6 +134,28 @@ do
     return after < before
   end
 
+  -- Units of slice `i` that count from now on.
+  function window.add(b, i, units)
+    local before = b.lo and i >= b.lo and i <= b.hi and window.between(b, i, i) or 0
+    b.slices[i] = before + units
+    b.sum = b.sum + units
+    b.lo, b.hi = b.lo and min(b.lo, i) or i, b.hi and max(b.hi, i) or i
+    b.marked[i], b.changed = true, true
+  end
+
+  -- What the live slices from `first` to `last` hold.
+  function window.between(b, first, last)
+    local units = 0
+    if b.lo then
+      first, last = max(first, b.lo), min(last, b.hi)
+      fetch(b, first, last)
+      for i = first, last do
+        units = units + b.slices[i]
+      end
+    end
+    return units
+  end
+
   -- Shows every live slice that was charged, the oldest first: units, and in how many ms they leave.
   function window.walk(b, visit)
     if not b.lo then
@@ -177,6 +200,9 @@ do
       elseif b.lo and i >= b.lo then
         values[#values + 1], values[#values + 2] = text(i), b.slices[i]
       end
+    end
+    if b.extra then
+      values[#values + 1], values[#values + 2] = "x", b.extra
     end
     if b.wiped then
       store.delete(b.key)

@@ -72,7 +72,8 @@ def meta_key(service: str) -> bytes:
     return f"rl:{{{word(service)}}}:meta".encode()
 
 
-def _kind(limit: Limit) -> str:
+def kind_of(limit: Limit) -> str:
+    """The letter of a limit's kind (bucket.lua)."""
     return "e" if limit.count_at == "end" else _KINDS[limit.kind]
 
 
@@ -83,7 +84,7 @@ def _limit(limit: Limit) -> str:
     if not 0 <= limit.amount <= MOST:
         raise ValueError(f"amount of {limit.id} must be between 0 and 2^53-1")
     one, two = limit.refill if limit.kind == "token_bucket" else (limit.slice_ms, limit.length_ms)
-    text = f"{'l' if limit.learned else _kind(limit)} {limit.amount} {one} {two}"
+    text = f"{'l' if limit.learned else kind_of(limit)} {limit.amount} {one} {two}"
     if limit.kind == "window":
         text += f" {limit.burst} {limit.busy_burst}"
     if limit.learned:
@@ -224,7 +225,7 @@ def settle(charge: Charge, slice_: int, delta: int) -> list[bytes | int]:
         one, two = limit.refill
     elif limit.kind == "quota":
         one, two = 0, _end(limit, slice_ // 2) if slice_ % 2 else 0
-    return [b"S", _kind(limit).encode(), word(charge.bucket).encode(), one, two, slice_, charge.cost, delta]
+    return [b"S", kind_of(limit).encode(), word(charge.bucket).encode(), one, two, slice_, charge.cost, delta]
 
 
 @dataclass(slots=True)
@@ -253,7 +254,8 @@ class Granted:
         caller's clock."""
         candidate = plan.candidates[self.candidate]
         charges = (*plan.charges, *candidate.charges)
-        taken = tuple([Taken(charge, s) for charge, s in zip(charges, self.slices, strict=True)])
+        stood = zip(charges, self.slices, self.uses, strict=True)
+        taken = tuple([Taken(charge, slice_, used) for charge, slice_, used in stood])
         return Grant(
             service=plan.service,
             attempt=attempt,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.credentials import basic_pair, find, take_out, take_out_token, write
+from proxy.credentials import basic_pair, find, signer, take_out, take_out_token, write
 from rules.policy import Credential, CredentialPlace
 
 HEADER = CredentialPlace(place="header", name="authorization", prefix="Bearer ")
@@ -79,6 +79,28 @@ def test_what_was_taken_out_is_not_found(target: str, names: list[str]) -> None:
     assert find(EVERY, fields, target) is None
     fields, target = write(HEADER, "ours", fields, target)
     assert find(EVERY, fields, target) == b"Bearer ours"
+
+
+OAUTH = b'OAuth oauth_consumer_key="ck", oauth_nonce="%b", oauth_signature="%b", oauth_token="tk"'
+
+
+def test_a_signed_call_is_known_by_who_signed_it() -> None:
+    """The same in each of his calls, another for another token; nothing of the signature is in it."""
+    signed = Credential(write=HEADER, read=(HEADER,), signed=("oauth",))
+    one = signer(signed, [(b"Authorization", OAUTH % (b"n1", b"s1"))])
+    assert one == signer(signed, [(b"authorization", OAUTH % (b"n2", b"s2"))])
+    assert one == b'oauth oauth_consumer_key="ck oauth_token="tk'
+    other = OAUTH.replace(b"tk", b"t2") % (b"n", b"s")
+    assert signer(signed, [(b"Authorization", other)]) not in (None, one)
+    assert signer(signed, [(b"Authorization", b"OAuth")]) == b"oauth "
+
+
+def test_what_is_not_signed_has_no_signer() -> None:
+    """A bearer token, another field, and a service that knows no signatures."""
+    signed = Credential(write=HEADER, read=(HEADER,), signed=("oauth",))
+    assert signer(signed, [(b"Authorization", b"Bearer x")]) is None
+    assert signer(signed, [(b"X-Other", OAUTH % (b"n", b"s"))]) is None
+    assert signer(EVERY, [(b"Authorization", OAUTH % (b"n", b"s"))]) is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rules.match import Matcher
@@ -10,6 +12,7 @@ from .given import CATALOGUE, parsed
 
 POLICY = parsed("").policy
 MATCHER = Matcher(POLICY)
+DOCUMENT = (Path(__file__).parents[2] / "docs/services.md").read_text()
 
 
 PACIFIC, UTC = "day America/Los_Angeles", "day UTC"
@@ -79,6 +82,68 @@ CLAUDE = [("input_tokens", 2e6, 60), ("output_tokens", 4e5, 60), ("requests", 10
         ("tiktok", "GET", "/v2/user/info/", None, [("requests", 600, 60)]),
         ("tiktok", "POST", "/v2/research/video/query/", None, [("requests", 1000, UTC)]),
         ("tiktok", "POST", "/v2/other/", None, [("requests", 1_000_000, 60)]),  # the most that is ever tried
+        (
+            "azure-openai",
+            "POST",
+            "/openai/deployments/d/chat/completions?api-version=1",
+            "d",
+            [("requests", 1, 1), ("requests", 60, 60), ("tokens", 10_000, 60)],
+        ),
+        (
+            "gemini",
+            "POST",
+            "/v1beta/models/gemini-2.5-flash:generateContent",
+            "gemini-2.5-flash",
+            [("requests", 15, 60), ("requests", 20, PACIFIC)],
+        ),
+        (
+            "mistral",
+            "POST",
+            "/v1/chat/completions",
+            "mistral-large",
+            [("requests", 1, 1), ("tokens", 500_000, 60), ("tokens", 1e9, "month UTC")],
+        ),
+        ("cohere", "POST", "/v1/rerank", None, [("requests", 10, 60), ("requests", 1000, "month UTC")]),
+        (
+            "groq",
+            "POST",
+            "/openai/v1/chat/completions",
+            "gpt-oss-120b",
+            [("requests", 30, 60), ("requests", 1000, 86400), ("tokens", 8000, 60), ("tokens", 200_000, 86400)],
+        ),
+        (
+            "groq",
+            "POST",
+            "/openai/v1/audio/transcriptions",
+            None,
+            [
+                ("audio_seconds", 7200, 3600),
+                ("audio_seconds", 28800, 86400),
+                ("requests", 20, 60),
+                ("requests", 2000, 86400),
+            ],
+        ),
+        ("deepseek", "POST", "/chat/completions", "deepseek-v4-pro", [("concurrent", 500, 0)]),
+        ("deepseek", "POST", "/v1/chat/completions", "deepseek-flash", [("concurrent", 2500, 0)]),
+        ("openrouter", "POST", "/api/v1/chat/completions", "a/b", []),
+        ("openrouter", "POST", "/api/v1/chat/completions", "a/b:free", [("requests", 20, 60), ("requests", 50, UTC)]),
+        ("voyage", "POST", "/v1/embeddings", "voyage-3.5-lite", [("requests", 2000, 60), ("tokens", 16e6, 60)]),
+        ("voyage", "POST", "/v1/embeddings", "voyage-4", [("requests", 2000, 60), ("tokens", 8e6, 60)]),
+        ("voyage", "POST", "/v1/embeddings", "voyage-code-3", [("requests", 2000, 60), ("tokens", 3e6, 60)]),
+        ("voyage", "POST", "/v1/embeddings", "voyage-9", [("requests", 2000, 60), ("tokens", 2e6, 60)]),
+        ("elevenlabs", "POST", "/v1/text-to-speech/v", None, [("concurrent", 2, 0)]),
+        ("deepgram", "POST", "/v1/listen?model=nova", None, [("concurrent", 5, 0)]),
+        ("github", "GET", "/repos/a/b", None, [("concurrent", 100, 0), ("requests", 5000, 3600), ("units", 900, 60)]),
+        ("github", "GET", "/search/code?q=a", None, [("requests", 10, 60)]),
+        ("notion", "POST", "/v1/pages", None, [("requests", 180, 60)]),
+        ("slack", "POST", "/api/chat.postMessage", None, [("requests", 1, 1)]),
+        ("slack", "GET", "/api/conversations.history?channel=c", None, [("requests", 1, 60)]),
+        ("stripe", "POST", "/v1/files", None, [("requests", 20, 1), ("requests", 25, 1)]),
+        ("huggingface", "GET", "/a/b/resolve/main/config.json", None, [("requests", 5000, 300)]),
+        ("huggingface", "GET", "/datasets/a/b/resolve/main/x.csv", None, [("requests", 5000, 300)]),
+        ("huggingface", "GET", "/api/models", None, [("requests", 1000, 300)]),
+        ("huggingface", "GET", "/a/b", None, [("requests", 200, 300)]),
+        ("huggingface-inference", "POST", "/v1/chat/completions", "m", [("requests", 1_000_000, 60)]),
     ],
 )
 def test_a_call_is_counted_by_the_documented_limits(
@@ -117,7 +182,8 @@ def test_every_service_is_whole(name: str) -> None:
     """Every service has a host, a variable for its key, a place for it, and counts a request for whatever call."""
     service = POLICY.services[name]
     assert service.hosts
-    assert service.key_env
+    # a key of Azure's is of one resource: a variable alone does not say of which
+    assert service.key_env or name == "azure-openai"
     assert service.credential.write in service.credential.read
     assert (service.endpoints[-1].path, service.endpoints[-1].methods) == ("/**", ())
     assert all(endpoint.costs.get("requests") == 1 for endpoint in service.endpoints)
@@ -162,3 +228,13 @@ def test_unreadable_catalogue_text_is_a_mistake_of_that_file_alone() -> None:
     """One broken file is told with its place, and what it breaks in the operator's file beside it."""
     with pytest.raises(Exception, match=r"services/a\.yaml:1:8: is not YAML"):
         parsed("", catalogue={"services/a.yaml": "hosts: ]\n"})
+
+
+def test_every_service_stands_in_its_document() -> None:
+    """A row each, with its variable and the place of its key."""
+    rows = {row.split(" | ")[0].removeprefix("| "): row for row in DOCUMENT.splitlines() if row.startswith("| ")}
+    for service in POLICY.services.values():
+        row = rows[service.name]
+        assert service.credential.write.name in row.lower()
+        assert all(f"`{name}`" in row for name in service.key_env)
+        assert service.hosts[0] in row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rules.dialects import Meaning, Reading, Scope
-from rules.plan import EXHAUSTED_MS, group_scope, key_scope, learn, model_scope
+from rules.plan import EXHAUSTED_MS, endpoint_scope, group_scope, key_scope, learn, model_scope
 from rules.policy import Backoff, KeyAction, Upkeep
 from rules.verdict import Block, Grant
 
@@ -19,13 +19,16 @@ def lesson_of(
     """What is learned: blocks, and whether the call may try again."""
     counted = meaning != "dead"
     reading = Reading(meaning=meaning, retry_after_ms=after, scope=scope, counted=counted, limits=())
-    made = learn(reading, GRANT, model="m", backoff=BACKOFF, attempt=attempt, pooled=pooled, status=STATUS)
+    made = learn(
+        reading, GRANT, model="m", endpoint="e", backoff=BACKOFF, attempt=attempt, pooled=pooled, status=STATUS
+    )
     assert (made.meaning, made.counted) == (meaning, counted)
     return made.blocks, made.retry
 
 
 STATUS = 418
 MODEL, GROUP, KEY = model_scope("one", "m"), group_scope("one"), key_scope("a-1")
+OF_ENDPOINT = endpoint_scope("one", "e")
 
 
 @pytest.mark.parametrize("pooled", [True, False])
@@ -49,7 +52,7 @@ def test_slow_down_rests_the_group_for_as_long_as_was_said(scope: Scope, rests: 
 def test_a_second_model_s_refusal_rests_the_whole_group() -> None:
     """What the group as a whole has used up no model of it has."""
     reading = Reading(meaning="slow_down", retry_after_ms=5, scope="group_model", counted=True, limits=())
-    made = learn(reading, GRANT, model="m", backoff=BACKOFF, attempt=1, pooled=True, wide=True)
+    made = learn(reading, GRANT, model="m", endpoint="e", backoff=BACKOFF, attempt=1, pooled=True, wide=True)
     assert made.blocks == (Block(GROUP, 5, "slow_down", 0, "a-1"),)
 
 
@@ -62,24 +65,29 @@ def test_slow_down_without_a_time_rests_longer_each_time() -> None:
 
 
 @pytest.mark.parametrize(("after", "rests"), [(None, EXHAUSTED_MS), (777, 777)])
-@pytest.mark.parametrize(("scope", "what"), [("key", KEY), ("group", GROUP), ("group_model", GROUP)])
+@pytest.mark.parametrize(
+    ("scope", "what"), [("key", KEY), ("group", GROUP), ("group_model", MODEL), ("endpoint", OF_ENDPOINT)]
+)
 def test_the_callers_own_exhausted_key_rests_and_the_call_does_not_go_again(
     after: int | None, rests: int, scope: Scope, what: str
 ) -> None:
     """It is what it is."""
     assert lesson_of("exhausted", after=after, scope=scope, pooled=False) == (
-        (Block(what, rests, "exhausted", STATUS),),
+        (Block(what, rests, "exhausted", STATUS, "", "m" if what == MODEL else None),),
         False,
     )
 
 
 @pytest.mark.parametrize(("after", "rests"), [(None, 60_000), (777, 777)])
-@pytest.mark.parametrize(("scope", "what"), [("key", KEY), ("group", GROUP), ("group_model", GROUP)])
+@pytest.mark.parametrize(
+    ("scope", "what"), [("key", KEY), ("group", GROUP), ("group_model", MODEL), ("endpoint", OF_ENDPOINT)]
+)
 def test_a_pool_s_exhausted_key_is_tried_when_the_upstream_said_or_each_minute(
     after: int | None, rests: int, scope: Scope, what: str
 ) -> None:
     """Another key may have quota, so the call goes again."""
-    block = Block(what, rests, "exhausted", STATUS, "a-1", None, 60_000, after is not None)
+    model = "m" if what == MODEL else None
+    block = Block(what, rests, "exhausted", STATUS, "a-1", model, 60_000, after is not None)
     assert lesson_of("exhausted", after=after, scope=scope) == ((block,), True)
 
 
@@ -106,8 +114,14 @@ def test_what_the_operator_says_of_a_status_goes_before_what_the_reply_means(
     """The key alone is taken out, and a caller's own key is left as it is."""
     upkeep = Upkeep(actions={418: action}, probe_ms=5000)
     reading = Reading(meaning=read, retry_after_ms=None, scope="group_model", counted=True, limits=())
-    made = learn(reading, GRANT, model="m", backoff=BACKOFF, attempt=0, pooled=True, status=418, upkeep=upkeep)
+    made = learn(
+        reading, GRANT, model="m", endpoint="e", backoff=BACKOFF, attempt=0, pooled=True, status=418, upkeep=upkeep
+    )
     assert (made.meaning, [block.scope for block in made.blocks]) == (means, [scope] if scope else [])
-    other = learn(reading, GRANT, model="m", backoff=BACKOFF, attempt=0, pooled=True, status=419, upkeep=upkeep)
-    own = learn(reading, GRANT, model="m", backoff=BACKOFF, attempt=0, pooled=False, status=418, upkeep=upkeep)
+    other = learn(
+        reading, GRANT, model="m", endpoint="e", backoff=BACKOFF, attempt=0, pooled=True, status=419, upkeep=upkeep
+    )
+    own = learn(
+        reading, GRANT, model="m", endpoint="e", backoff=BACKOFF, attempt=0, pooled=False, status=418, upkeep=upkeep
+    )
     assert (other.meaning, own.meaning) == (read, read)

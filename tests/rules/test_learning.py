@@ -83,5 +83,5 @@ def test_a_refusal_rests_the_endpoint_alone() -> None:
     reading = Reading(meaning="slow_down", retry_after_ms=5, scope="group", counted=True, limits=())
     grant = Grant(service="s", attempt="x", key="a-1", group="one", taken=(), waited_ms=0)
     backoff = Backoff(type="adaptive", initial_delay_ms=100, max_delay_ms=1000)
-    made = learn(reading, grant, model=None, backoff=backoff, attempt=0, pooled=True, endpoint="list")
+    made = learn(reading, grant, model=None, backoff=backoff, attempt=0, pooled=True, endpoint="list", finding=True)
     assert made.blocks == (Block(endpoint_scope("one", "list"), 5, "slow_down", 0, "a-1"),)

@@ -142,6 +142,21 @@ def test_the_credential_is_read_where_it_is_written_and_elsewhere() -> None:
     assert credential.write == credential.read[0]
 
 
+def test_signed_calls_beside_a_pool_are_advised_about() -> None:
+    """And not where there is none."""
+    catalogue = {"base.yaml": BASE.replace("{write: {header: x-key}", "{signed: OAuth, write: {header: x-key}")}
+    for environ, said in (({"BASE_KEY": "sk-1"}, 1), ({}, 0)):
+        advice = parsed("", catalogue=catalogue, environ=environ).advice
+        assert sum("signed with OAuth" in one.message for one in advice) == said
+    assert parsed("", catalogue=catalogue).policy.services["base"].credential.signed == ("oauth",)
+
+
+def test_a_dialect_that_nobody_speaks_is_a_mistake() -> None:
+    """With the one that may be meant."""
+    with pytest.raises(ConfigInvalid, match=r"dialect: is no dialect \(did you mean 'openai'\?\)"):
+        _base("services: {base: {dialect: opnai}}")
+
+
 def test_where_calls_go_can_be_changed() -> None:
     """Base URL, dialled address and trusted roots, each by itself."""
     text = "services: {base: {upstream: 'http://gate.example/x', connect_to: '10.0.0.1:8443', upstream_ca: ca.pem}}"

@@ -28,8 +28,8 @@ def test_a_good_file_is_summed_up_without_its_secrets(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
     lines = ended.stdout.splitlines()
     assert lines[0].startswith("limits.yaml: ok, version ")
-    assert "  openai     observe, 2 limits (1 window, 1 concurrency cap), 2 keys in 1 group" in lines
-    assert "  reddit     enforce, 1 limit, caller's key" in lines
+    assert "  openai                 observe, 2 limits (1 window, 1 concurrency cap), 2 keys in 1 group" in lines
+    assert "  reddit                 enforce, 1 limit, caller's key" in lines
     assert "secret" not in ended.stdout
 
 
@@ -38,8 +38,11 @@ def test_the_earlier_form_is_good_and_the_newer_one_advised(tmp_path: Path) -> N
     ended = headgate(tmp_path, "check", ROOT / "tests/config/good/earlier-rate-limits.yaml")
     assert ended.returncode == 0
     assert "write it under openai: limits: [{capacity: 150000, refillRate: 2500, meter: tokens}]" in ended.stdout
-    assert "  openai     enforce, 4 limits (3 token buckets, 1 concurrency cap), caller's key\n" in ended.stdout
-    assert "  youtube    enforce, 3 limits (3 calendar quotas), caller's key\n" in ended.stdout
+    assert (
+        "  openai                 enforce, 4 limits (3 token buckets, 1 concurrency cap), caller's key\n"
+        in ended.stdout
+    )
+    assert "  youtube                enforce, 3 limits (3 calendar quotas), caller's key\n" in ended.stdout
 
 
 def test_without_an_argument_the_usual_places_are_looked_at(tmp_path: Path) -> None:
