@@ -1,5 +1,5 @@
 """The shape of the YAML, as pydantic models: what may be written where, and of what type. What it means is decided in
-parse, services and limits; the JSON Schema (`headgate config schema`) is generated from here.
+parse, services and limits; the JSON Schema (`headgate config schema`) is generated from here and from fileforms.
 
 The catalogue's files and the operator's `services:` share one form: an operator can write a whole service, and a
 catalogue file can be copied into `services:` and changed.
@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from . import spellings
 from .periods import zone_name
-from .policy import METERS, BodyFormat, ErrorShape, Mode, Settle
+from .policy import METERS, BodyFormat, ErrorShape, Mode, Settle, Unpriced
 
 MAX_AMOUNT = 2**53  # the gate's Lua counts in doubles (limiter 4.3)
 
@@ -58,12 +58,12 @@ def _window(value: object) -> object:
     return read
 
 
-def _one_or_more(value: object) -> object:
+def one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
 _DURATION_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s?(ms|s|m|h|d)$"}
-_WORDS_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+WORDS_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _TEXT_SCHEMA: dict[str, Any] = {"type": "string"}
 
 Duration = Annotated[int, BeforeValidator(_read_by(spellings.duration)), WithJsonSchema(_DURATION_SCHEMA)]
@@ -75,15 +75,17 @@ Window = Annotated[
     ),
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-Words = Annotated[list[Text], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)]
+Words = Annotated[list[Text], BeforeValidator(one_or_more), WithJsonSchema(WORDS_SCHEMA)]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SHA256 = r"^[0-9a-fA-F]{64}$"
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 HostPattern = Annotated[str, AfterValidator(_read_by(spellings.host_pattern))]
-Hosts = Annotated[list[HostPattern], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)]
+Hosts = Annotated[list[HostPattern], BeforeValidator(one_or_more), WithJsonSchema(WORDS_SCHEMA)]
 Path = Annotated[str, AfterValidator(_read_by(spellings.endpoint_path))]
+Store = Annotated[str, AfterValidator(_read_by(spellings.store))]
 Amount = Annotated[float, Field(ge=0, lt=MAX_AMOUNT, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, lt=MAX_AMOUNT, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Meter = Literal["requests", "tokens", "input_tokens", "output_tokens", "audio_seconds", "images", "units", "usd"]
 Scope = Literal["key", "group", "model", "user", "client", "endpoint"]
 
@@ -94,7 +96,7 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-def _exactly_one(form: Form, names: tuple[str, ...]) -> None:
+def exactly_one(form: Form, names: tuple[str, ...]) -> None:
     given = [name for name in names if name in form.model_fields_set]
     if len(given) != 1:
         words = ", ".join(names[:-1]) + " or " + names[-1]
@@ -125,7 +127,7 @@ class LimitForm(Form):
     """Whose midnight; UTC unless given."""
     quantum: Annotated[int, Field(ge=2, le=86_400)] | None = None
     """The provider enforces amount/quantum per window/quantum as well."""
-    per: Annotated[list[Scope], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)] = ["group"]
+    per: Annotated[list[Scope], BeforeValidator(one_or_more), WithJsonSchema(WORDS_SCHEMA)] = ["group"]
     models: Words | None = None
     """Shell-style patterns of model names; `!pattern` excludes; `others`: those no other limit of this meter names."""
     burst: Positive | None = None
@@ -136,7 +138,7 @@ class LimitForm(Form):
 
     @model_validator(mode="after")
     def _one_meaning(self) -> LimitForm:
-        _exactly_one(self, (*METERS, "concurrent", "capacity"))
+        exactly_one(self, (*METERS, "concurrent", "capacity"))
         given = self.model_fields_set
         if self.capacity is not None:
             if self.refill_rate is None:
@@ -175,7 +177,7 @@ class PlaceForm(Form):
 
     @model_validator(mode="after")
     def _one_place(self) -> PlaceForm:
-        _exactly_one(self, ("header", "query"))
+        exactly_one(self, ("header", "query"))
         return self
 
 
@@ -194,8 +196,8 @@ class EndpointForm(Form):
     path: Path | None = None
     methods: Annotated[
         list[Annotated[str, StringConstraints(pattern=r"^[A-Z]{1,20}$")]],
-        BeforeValidator(_one_or_more),
-        WithJsonSchema(_WORDS_SCHEMA),
+        BeforeValidator(one_or_more),
+        WithJsonSchema(WORDS_SCHEMA),
     ] = []
     body: BodyFormat = "none"
     costs: dict[Meter, Amount] = {"requests": 1.0}
@@ -221,7 +223,7 @@ class KeySource(Form):
 
     @model_validator(mode="after")
     def _one_source(self) -> KeySource:
-        _exactly_one(self, ("env", "file", "dir"))
+        exactly_one(self, ("env", "file", "dir"))
         return self
 
 
@@ -236,7 +238,7 @@ class KeyForm(Form):
 
     @model_validator(mode="after")
     def _one_source(self) -> KeyForm:
-        _exactly_one(self, ("env", "file"))
+        exactly_one(self, ("env", "file"))
         return self
 
 
@@ -256,6 +258,29 @@ Keys = Annotated[
     | Annotated[Annotated[list[KeyForm], Field(min_length=1)], Tag("list")],
     Discriminator(_shape),
 ]
+
+
+class PriceForm(Form):
+    """What a model costs, in USD: per million tokens, and per minute of audio. What is left out costs what `input` (for
+    audio_output: `output`) costs."""
+
+    input: Rate | None = None
+    output: Rate = 0.0
+    cached_input: Rate | None = None
+    cache_write: Rate | None = None
+    cache_write_1h: Rate | None = None
+    audio_input: Rate | None = None
+    audio_output: Rate | None = None
+    minute: Rate | None = None
+    """Per minute of audio; beside `input` only the estimate of a call that is billed by tokens."""
+    search: Rate = 0.0
+    """Per search of the web."""
+
+    @model_validator(mode="after")
+    def _some_price(self) -> PriceForm:
+        if self.input is None and self.minute is None:
+            raise PydanticCustomError("pair", "needs input (per million tokens) or minute (of audio); 0 is free")
+        return self
 
 
 class HoldForm(Form):
@@ -278,7 +303,7 @@ class ServiceForm(Form):
     """A service of the catalogue, or what an operator changes of it."""
 
     hosts: Hosts = []
-    aliases: Annotated[list[Name], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)] = []
+    aliases: Annotated[list[Name], BeforeValidator(one_or_more), WithJsonSchema(WORDS_SCHEMA)] = []
     parts: dict[Name, PartForm] = {}
     """Other names for some endpoints, under which limits they share can be written (`whisper`)."""
     credential: CredentialForm | None = None
@@ -293,6 +318,12 @@ class ServiceForm(Form):
     llm: bool = False
     settle: Settle = "exact"
     token_margin: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 1.0
+    ask_usage: bool = False
+    """Ask streams of chat and completions for their usage (`stream_options.include_usage`) and hide the answer."""
+    prices: dict[Text, PriceForm] = {}
+    """Model, or shell-style pattern of models, to price; these stand before the table that is shipped."""
+    unpriced: Unpriced = "pass"
+    """Where a limit counts usd: calls of models without a price pass and cost nothing, or are refused."""
     endpoints: dict[Name, EndpointForm] = {}
     limits: list[LimitForm] = []
     algorithm: Literal["sliding_window", "token_bucket"] = "sliding_window"
@@ -305,94 +336,3 @@ class ServiceForm(Form):
     upstream: Annotated[Any, BeforeValidator(_read_by(spellings.origin)), WithJsonSchema(_TEXT_SCHEMA)] = None
     connect_to: Annotated[Any, BeforeValidator(_read_by(spellings.address)), WithJsonSchema(_TEXT_SCHEMA)] = None
     upstream_ca: Text | None = None
-
-
-class TokenForm(Form):
-    """A client in the list: its token from a variable or file, or the SHA-256 of it."""
-
-    name: Name
-    env: Text | None = None
-    file: Text | None = None
-    sha256: Annotated[str, StringConstraints(pattern=SHA256)] | None = None
-    user: Text | None = None
-    tier: Text | None = None
-    may_set: Annotated[
-        list[Literal["user", "tier", "priority"]], BeforeValidator(_one_or_more), WithJsonSchema(_WORDS_SCHEMA)
-    ] = []
-
-    @model_validator(mode="after")
-    def _one_source(self) -> TokenForm:
-        _exactly_one(self, ("env", "file", "sha256"))
-        return self
-
-
-class TokenFileForm(Form):
-    """A client's own file in `tokens: {dir}`; the file's name is the client's."""
-
-    token: Text | None = None
-    sha256: Annotated[str, StringConstraints(pattern=SHA256)] | None = None
-    user: Text | None = None
-    tier: Text | None = None
-    may_set: Annotated[list[Literal["user", "tier", "priority"]], BeforeValidator(_one_or_more)] = []
-
-    @model_validator(mode="after")
-    def _one_source(self) -> TokenFileForm:
-        _exactly_one(self, ("token", "sha256"))
-        return self
-
-
-class TokenDirForm(Form):
-    """One file a client."""
-
-    dir: Text
-
-
-class ClientsForm(Form):
-    """Who may call (design 4.1)."""
-
-    anonymous: Literal["loopback", "everyone", "nobody"] = "loopback"
-    tokens: (
-        Annotated[
-            Annotated[TokenDirForm, Tag("mapping")] | Annotated[list[TokenForm], Tag("list")],
-            Discriminator(lambda value: "list" if isinstance(value, list) else "mapping"),
-        ]
-        | None
-    ) = None
-
-
-class TierForm(Form):
-    """A class of users and its share."""
-
-    weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
-
-
-class LogForm(Form):
-    """How lines are written; auto: for people on a terminal, JSON elsewhere."""
-
-    format: Literal["auto", "json", "console"] = "auto"
-
-
-class RangeForm(Form):
-    """An inside address range that may be dialled, on one port."""
-
-    range: Text
-    port: Annotated[int, Field(ge=1, le=65535)]
-
-
-class EgressForm(Form):
-    """What may be reached outside the catalogue."""
-
-    allow: Words | None = None
-    ports: list[Annotated[int, Field(ge=1, le=65535)]] = [80, 443]
-    addresses: list[RangeForm] = []
-
-
-class FileForm(Form):
-    """The operator's file."""
-
-    store: Annotated[str, AfterValidator(_read_by(spellings.store))] | None = None
-    clients: ClientsForm = ClientsForm()
-    tiers: dict[Name, TierForm] = {}
-    services: dict[Name, ServiceForm] = {}
-    log: LogForm = LogForm()
-    egress: EgressForm = EgressForm()

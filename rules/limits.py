@@ -19,6 +19,9 @@ from .ground import Ground, Loc
 from .policy import METERS, SCOPES, Kind, Limit
 
 MAX_COUNT = 2**53  # the gate counts in doubles (limiter 4.3)
+NANO = 1_000_000_000
+"""Money is counted in billionths of a USD: the cheapest token on sale costs five of them (provider-facts 5.1,
+gpt-5-nano from its cache), and a limit may be of nine million USD, 45 times the largest monthly cap (1.3)."""
 OTHERS = "others"
 _WHOLE = ("requests", "tokens", "input_tokens", "output_tokens", "images", "units")
 """Meters whose smallest single cost is 1, unless fractions of it are counted."""
@@ -231,7 +234,7 @@ def _slices(window_ms: int) -> int:
 
 def _scale(meter: str, amount: float, fractional_requests: bool) -> int:
     if meter == "usd":
-        return 1_000_000
+        return NANO
     if meter == "audio_seconds" or (meter == "requests" and fractional_requests) or amount != int(amount):
         return 1000
     return 1

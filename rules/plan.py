@@ -55,6 +55,8 @@ class Facts:
     """Among the calls of the same user, 0 to 9."""
     again: str = ""
     """As in Plan."""
+    unpriced: bool = False
+    """What the call will cost in money is not known (`is_unpriced`)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -83,9 +85,12 @@ _outlines: dict[tuple[object, ...], _Outline] = {}
 def plan(facts: Facts) -> Plan | Refuse:
     """Every bucket the call draws on, for each key that may serve it.
 
-    Refuses with no_key when the pool is empty or wholly reserved for other tiers.
+    Refuses with no_key when the pool is empty or wholly reserved for other tiers, and with no_price when a limit counts
+    money and the service refuses calls whose price is not known.
     """
     service = facts.service
+    if facts.unpriced and service.unpriced == "refuse" and service.mode == "enforce" and has_budget(facts):
+        return Refuse(code="no_price")
     off = service.mode == "off"
     common_costs = [0 if off else _cost(limit, facts.costs) for limit in facts.common]
     key_costs = [0 if off else _cost(limit, facts.costs) for limit in facts.of_key]
@@ -119,11 +124,30 @@ MAX_WAIT_MS = 600_000
 
 
 def costs_of(service: Service, endpoint: Endpoint, model: str | None, counted: Mapping[str, float]) -> dict[str, float]:
-    """What a call costs by meter: the endpoint's fixed costs, `costMapping` for its requests, and what was counted."""
+    """What a call costs by meter: the endpoint's fixed costs, `costMapping` for its requests, what was counted, and in
+    USD the price of that beside what the endpoint itself costs."""
     costs = {**endpoint.costs, **counted}
     if "requests" in costs and model is not None:
         costs["requests"] *= service.cost_mapping.get(model, 1.0)
+    price = service.prices.of(model)
+    if price is not None:
+        costs["usd"] = costs.get("usd", 0.0) + price.estimate(costs)
     return costs
+
+
+# Meters that something is billed by; requests and units are counted, not sold.
+_SOLD = frozenset(("tokens", "input_tokens", "output_tokens", "audio_seconds", "images"))
+
+
+def is_unpriced(service: Service, endpoint: Endpoint, model: str | None) -> bool:
+    """A call of this kind is billed by what it uses, and nothing says at which price."""
+    sold = endpoint.body != "none" or not _SOLD.isdisjoint(endpoint.costs)
+    return sold and "usd" not in endpoint.costs and service.prices.of(model) is None
+
+
+def has_budget(facts: Facts) -> bool:
+    """A limit that counts the call is of money."""
+    return any(limit.meter == "usd" for limits in (facts.common, facts.of_key) for limit in limits)
 
 
 def learn(

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from .periods import Period
+from .pricing import NO_PRICES, Prices
 
 METERS = ("requests", "tokens", "input_tokens", "output_tokens", "audio_seconds", "images", "units", "usd")
 SCOPES = ("key", "group", "model", "user", "client", "endpoint")
@@ -24,6 +25,7 @@ Kind = Literal["window", "concurrent", "token_bucket", "quota"]
 Mode = Literal["enforce", "observe", "off"]
 BodyFormat = Literal["none", "chat_completions", "responses", "completions", "embeddings", "messages"]
 Settle = Literal["exact", "up"]
+Unpriced = Literal["pass", "refuse"]
 ErrorShape = Literal["openai", "anthropic", "google", "plain"]
 
 
@@ -199,6 +201,11 @@ class Service:
     reserved when the call came in (limiter 14.2)."""
     token_margin: float = 1.0
     """Estimated tokens are multiplied by this (provider-facts 2.8)."""
+    ask_usage: bool = False
+    """Streams are asked to tell usage, where their API keeps it back (meters/streamusage.py)."""
+    prices: Prices = NO_PRICES
+    unpriced: Unpriced = "pass"
+    """A call whose price is not known, where a limit counts money: it passes and costs 0 USD, or is refused."""
     upstream: Origin | None = None
     connect_to: tuple[str, int] | None = None
     upstream_ca: str | None = None

@@ -8,11 +8,15 @@ tools       descriptions of tools and schemas
 bodies      the five request formats
 estimate    body -> Estimate
 scanner     finds a few values in a JSON text of any length, piece by piece
-usage       taps: reply -> true usage
+taps        reply -> true usage, while it flows past
+usage       what an upstream says a call did cost, in one form
+produced    what a stream that broke off has cost
+streamusage asks an upstream to tell usage in a stream, and takes the answer out again
 """
 
 from .estimate import Estimate, estimate
-from .usage import Tap, tap
+from .taps import Tap, tap
+from .usage import Usage
 from .vocabulary import NotBuilt, VocabularyDamaged, load
 
-__all__ = ["Estimate", "NotBuilt", "Tap", "VocabularyDamaged", "estimate", "load", "tap"]
+__all__ = ["Estimate", "NotBuilt", "Tap", "Usage", "VocabularyDamaged", "estimate", "load", "tap"]

@@ -59,7 +59,7 @@ def test_the_whole_of_it_in_plain_words(home: Path) -> None:
         ("service", "openai, endpoint chat.completions, mode enforce"),
         ("caller", "anonymous, user bob"),
         ("model", "gpt-4o"),
-        ("cost", "1 requests, 10 input_tokens, 20 output_tokens, 30 tokens"),
+        ("cost", "1 requests, 10 input_tokens, 20 output_tokens, 30 tokens, 0.000225 usd"),
         ("store", "memory: nothing is in use; --store shows what those who share one have used"),
         ("limit", "3 requests per 60s per group: 0 of 3 used, takes 1, fits now"),
         ("key", f"{key}, group one"),
