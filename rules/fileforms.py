@@ -20,7 +20,7 @@ class TokenForm(Form):
     tier: Text | None = None
     may_set: Annotated[
         list[Literal["user", "tier", "priority"]], BeforeValidator(one_or_more), WithJsonSchema(WORDS_SCHEMA)
-    ] = []
+    ] = Field(default=[])
 
     @model_validator(mode="after")
     def _one_source(self) -> TokenForm:
@@ -35,7 +35,7 @@ class TokenFileForm(Form):
     sha256: Annotated[str, StringConstraints(pattern=SHA256)] | None = None
     user: Text | None = None
     tier: Text | None = None
-    may_set: Annotated[list[Literal["user", "tier", "priority"]], BeforeValidator(one_or_more)] = []
+    may_set: Annotated[list[Literal["user", "tier", "priority"]], BeforeValidator(one_or_more)] = Field(default=[])
 
     @model_validator(mode="after")
     def _one_source(self) -> TokenFileForm:
@@ -85,8 +85,8 @@ class EgressForm(Form):
     """What may be reached outside the catalogue."""
 
     allow: Words | None = None
-    ports: list[Annotated[int, Field(ge=1, le=65535)]] = [80, 443]
-    addresses: list[RangeForm] = []
+    ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(default=[80, 443])
+    addresses: list[RangeForm] = Field(default=[])
 
 
 class FileForm(Form):
@@ -94,7 +94,7 @@ class FileForm(Form):
 
     store: Store | None = None
     clients: ClientsForm = ClientsForm()
-    tiers: dict[Name, TierForm] = {}
-    services: dict[Name, ServiceForm] = {}
+    tiers: dict[Name, TierForm] = Field(default={})
+    services: dict[Name, ServiceForm] = Field(default={})
     log: LogForm = LogForm()
     egress: EgressForm = EgressForm()

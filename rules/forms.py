@@ -59,6 +59,7 @@ def _window(value: object) -> object:
 
 
 def one_or_more(value: object) -> object:
+    """A text stands for a list of one."""
     return [value] if isinstance(value, str) else value
 
 
@@ -97,6 +98,7 @@ class Form(BaseModel):
 
 
 def exactly_one(form: Form, names: tuple[str, ...]) -> None:
+    """Raises PydanticCustomError unless the form says exactly one of these fields."""
     given = [name for name in names if name in form.model_fields_set]
     if len(given) != 1:
         words = ", ".join(names[:-1]) + " or " + names[-1]
