@@ -5,7 +5,7 @@ The rooms, in the order a call meets them:
     policy      the nouns of the YAML, frozen
     parse       YAML text -> Policy, or every mistake with file, line, column and cure; below it, in this order:
                 yamlmarks (text -> tree with places), interpolation, fileforms, forms and checking (shape), catalogue,
-                services, endpoints, limits, keys, clienttokens (meaning); spellings (single values), ground and mistakes
+                services, endpoints, limits, keys, clienttokens (meaning); spellings (single values), ground, mistakes
                 (where, what), sources (what it may ask of the world), schema (the forms for editors), periods (when a
                 calendar day or month ends)
     match       host, method, path -> service and endpoint

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
-import yaml
-
+from .mistakes import Mistake
 from .pricing import Price, Prices
+from .yamlmarks import compose
 
 
 @cache
@@ -35,8 +35,9 @@ def dated() -> Mapping[tuple[str, str], tuple[str, str]]:
 
 
 def _read() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(resources.files("rules").joinpath("prices.yaml").read_bytes())
-    return found
+    mistakes: list[Mistake] = []
+    text = resources.files("rules").joinpath("prices.yaml").read_text(encoding="utf-8")
+    return cast(dict[str, Any], compose(text, "prices.yaml", mistakes).plainly())
 
 
 def _prices(told: Mapping[str, Any]) -> Prices:
