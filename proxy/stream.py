@@ -67,6 +67,7 @@ async def _relay_edited(reply: Reply, answer: Answer, tap: Callable[[bytes], Non
                 await answer.write(part)
             # the head leaves even if all that has come of the body is half an event
             await answer.flush()
+        edit.close()
     except UpstreamProblem:
         # what came before the break was the client's too
         await answer.write(edit.finish())
@@ -119,8 +120,13 @@ class Edit:
             if not piece and len(plain) < _STEP:
                 return
 
+    def close(self) -> None:
+        """The upstream has ended. Raises UpstreamProtocol when what it packed has not."""
+        if self._inflate is not None and not self._inflate.eof:
+            raise UpstreamProtocol
+
     def finish(self) -> bytes:
-        """What is left at the end."""
+        """What is left at the end, or at a break."""
         return self._unasked.finish()
 
 
