@@ -223,7 +223,8 @@ def _digest(*values: str) -> str:
 def _cost(limit: Limit, costs: Mapping[str, float]) -> int:
     """In 1/scale units; 0: the limit does not count the call."""
     amount = 1.0 if limit.kind == "concurrent" else costs.get(limit.meter, 0.0)
-    return math.ceil(min(amount * limit.scale, _MOST)) if amount > 0 else 0
+    # less than a billionth of a unit is what the product of two doubles is off by
+    return math.ceil(min(amount * limit.scale, _MOST) - 1e-9) if amount > 0 else 0
 
 
 def _charges(draw: Sequence[tuple[str, Limit]], costs: Sequence[int]) -> tuple[Charge, ...]:

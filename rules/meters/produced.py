@@ -44,7 +44,7 @@ class Produced:
 
     def __init__(self, body_format: BodyFormat) -> None:
         self._find = _pattern(body_format).findall
-        self._text: list[bytes] = []
+        self._text = bytearray()
         self._beyond = HELD
         self._deltas = 0
 
@@ -53,17 +53,16 @@ class Produced:
         for text in self._find(events):
             self._deltas += 1
             if self._beyond > 0:
-                self._text.append(text)
+                self._text += text
             self._beyond -= len(text)
 
     def tokens(self, model: str | None, margin: float) -> int:
         """Output tokens so far, counted with the model's vocabulary times `margin` (provider-facts 2.8)."""
-        # joined first: a character outside the basic plane may be cut between its halves
-        escaped = b"".join(self._text)
+        # all at once: a character outside the basic plane may be cut between its halves
         try:
-            text = orjson.loads(b'"' + escaped + b'"')
+            text = orjson.loads(b'"%b"' % self._text)
         except orjson.JSONDecodeError:
-            text = escaped.decode("utf-8", "replace")
+            text = self._text.decode("utf-8", "replace")
         encoding = encoding_name(base_model(model or ""))[0]
         # a vocabulary that is not built is not built for this: the others differ little
         counter = Counter(encoding if is_built(encoding) else FALLBACK)

@@ -74,7 +74,7 @@ def test_text_beyond_what_is_held() -> None:
     produced = Produced("completions")
     for _ in range(100):
         produced.take(b'data: {"text":"' + b"word " * 2000 + b'"}\n\n')
-    assert sum(map(len, produced._text)) < HELD + 10_000
+    assert len(produced._text) < HELD + 10_000
     assert 200_000 <= produced.tokens("gpt-4o", 1.0) <= 300_000
 
 

@@ -168,6 +168,18 @@ def test_the_null_that_is_taken_is_the_chunk_s_own() -> None:
     assert passed(alone) == b"data: {}\n\n"
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        rb'data: {"choices":[{"x":1,"usage":null}],"us\u0061ge":null}',
+        rb'data: {"choices":[{"usage":null,"x":1}],"us\u0061ge":null}',
+    ],
+)
+def test_a_member_that_is_not_found_is_left(event: bytes) -> None:
+    """A name written with escapes is no reason to take another out."""
+    assert passed(event + b"\n\n") == event + b"\n\n"
+
+
 def test_a_comment_before_the_data_does_not_hide_it() -> None:
     """Lines that are no data belong to an event and change nothing."""
     event = b': wait\ndata: {"choices":[{}],"usage":null}\n\n'
