@@ -60,7 +60,7 @@ class Produced:
         """Output tokens so far, counted with the model's vocabulary times `margin` (provider-facts 2.8)."""
         # all at once: a character outside the basic plane may be cut between its halves
         try:
-            text = orjson.loads(b'"%b"' % self._text)
+            text = orjson.loads(b'"' + self._text + b'"')
         except orjson.JSONDecodeError:
             text = self._text.decode("utf-8", "replace")
         encoding = encoding_name(base_model(model or ""))[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -26,6 +27,9 @@ long. Usage behind it is lost, the estimate stays."""
 _STEP = 65_536
 
 _ERROR: tuple[Path, ...] = ((b"error",), (b"response", b"error"))
+_WHERE = tuple((path, tuple(key.decode() for key in path)) for path in PATHS)
+_WHERE_TIERS = tuple(tuple(key.decode() for key in path) for path in TIERS)
+_WHERE_ERRORS = tuple(tuple(key.decode() for key in path) for path in _ERROR)
 _TYPE, _CODE = (b"type",), (b"code",)
 _MARKER = re.compile(rb'"(?:usage|usageMetadata|error)"\s*:\s*\{|"type"\s*:\s*"error"')
 """A line without one of these carries nothing for us: inside a string its quotes would be escaped."""
@@ -102,13 +106,18 @@ class _Reading:
             document = orjson.loads(text)
         except orjson.JSONDecodeError:
             return
-        for path in PATHS:
-            self.findings.take(path, _at(document, path))
-        for path in TIERS:
-            self.findings.take_tier(_at(document, path))
-        for path in _ERROR:
-            self._error(_at(document, path))
-        if isinstance(document, dict) and document.get("type") == "error" and self.failed is None:
+        if not isinstance(document, dict):
+            return
+        for path, keys in _WHERE:
+            if keys[0] in document:
+                self.findings.take(path, _at(document, keys))
+        for keys in _WHERE_TIERS:
+            if keys[0] in document:
+                self.findings.take_tier(_at(document, keys))
+        for keys in _WHERE_ERRORS:
+            if keys[0] in document:
+                self._error(_at(document, keys))
+        if document.get("type") == "error" and self.failed is None:
             self._error({"code": document.get("code")})
 
     def take_scanned(self, scanner: Scanner) -> None:
@@ -274,11 +283,11 @@ def _scanner(*, many: bool = False) -> Scanner:
     return Scanner((*PATHS, *_ERROR), (_TYPE, _CODE, *TIERS), many=many)
 
 
-def _at(document: Any, path: Path) -> Any:
-    for key in path:
+def _at(document: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
         if not isinstance(document, dict):
             return None
-        document = document.get(key.decode())
+        document = document.get(key)
     return document
 
 

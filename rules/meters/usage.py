@@ -32,40 +32,42 @@ TIERS: tuple[Path, ...] = ((b"service_tier",), (b"response", b"service_tier"))
 """Where OpenAI says at which of its prices a call went."""
 _START = (b"message", b"usage")
 
-# Ours <- theirs: where a name has two parts the second stands in the object of the first.
+# Theirs -> ours, and the same inside the objects of a usage.
 _NAMES: Mapping[str, str] = {
     "prompt_tokens": "input",
     "input_tokens": "input",
     "promptTokenCount": "input",
-    "tokens.input_tokens": "input",
     "completion_tokens": "output",
     "output_tokens": "output",
     "candidatesTokenCount": "output",
-    "tokens.output_tokens": "output",
     "total_tokens": "total",
     "totalTokenCount": "total",
     "toolUsePromptTokenCount": "tool_input",
     "thoughtsTokenCount": "thoughts",
-    "prompt_tokens_details.cached_tokens": "cached",
-    "input_tokens_details.cached_tokens": "cached",
     "cachedContentTokenCount": "cached",
     "prompt_cache_hit_tokens": "cached",
     "cache_read_input_tokens": "cached",
-    "prompt_tokens_details.cache_write_tokens": "written",
-    "input_tokens_details.cache_write_tokens": "written",
     "cache_creation_input_tokens": "written",
-    "cache_creation.ephemeral_1h_input_tokens": "written_1h",
-    "prompt_tokens_details.audio_tokens": "audio_input",
-    "input_token_details.audio_tokens": "audio_input",
-    "completion_tokens_details.audio_tokens": "audio_output",
-    "server_tool_use.web_search_requests": "searches",
-    "billed_units.input_tokens": "billed_input",
-    "billed_units.output_tokens": "billed_output",
 }
-_SPLIT = tuple((*name.partition(".")[::2], ours) for name, ours in _NAMES.items())
+_OF_PROMPT: Mapping[str, str] = {
+    "cached_tokens": "cached",
+    "cache_write_tokens": "written",
+    "audio_tokens": "audio_input",
+}
+_INSIDE: Mapping[str, Mapping[str, str]] = {
+    "tokens": {"input_tokens": "input", "output_tokens": "output"},
+    "prompt_tokens_details": _OF_PROMPT,
+    "input_tokens_details": _OF_PROMPT,
+    "input_token_details": _OF_PROMPT,
+    "completion_tokens_details": {"audio_tokens": "audio_output"},
+    "cache_creation": {"ephemeral_1h_input_tokens": "written_1h"},
+    "server_tool_use": {"web_search_requests": "searches"},
+    "billed_units": {"input_tokens": "billed_input", "output_tokens": "billed_output"},
+}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# a value; rules/verdict.py says why such are not declared frozen
+@dataclass(slots=True, kw_only=True)
 class Usage:
     """True cost of one call. Tokens are whole and from 0 up; None: the upstream did not say."""
 
@@ -123,13 +125,16 @@ class Findings:
         """Take the value found at one of PATHS, whatever it is."""
         if not isinstance(usage, dict):
             return
-        for first, second, ours in _SPLIT:
-            value: Any = usage.get(first)
-            if second:
-                value = value.get(second) if isinstance(value, dict) else None
-            # Anthropic's first output count is a beginning, not a result: a stream that breaks off has no output yet
-            if is_count(value) and not (path == _START and ours == "output"):
-                self._fields[ours] = value
+        for name, value in usage.items():
+            if name in _NAMES:
+                # Anthropic's first output count is a beginning, not a result: a stream that breaks off has none yet
+                if is_count(value) and not (path == _START and name == "output_tokens"):
+                    self._fields[_NAMES[name]] = value
+            elif name in _INSIDE and isinstance(value, dict):
+                names = _INSIDE[name]
+                for inner, amount in value.items():
+                    if inner in names and is_count(amount):
+                        self._fields[names[inner]] = amount
         seconds: Any = usage.get("seconds")
         if usage.get("type") == "duration" and _is_seconds(seconds):
             self._seconds = float(seconds)
