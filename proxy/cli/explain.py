@@ -173,7 +173,7 @@ def _natural(units: int, charge: Charge) -> float:
 
 
 def _tidy(amount: float) -> float:
-    amount = round(float(amount), 9)  # billionths of a USD are the smallest units there are
+    amount = round(float(amount), 9)  # a USD is counted in hundred-millionths
     return int(amount) if amount.is_integer() else amount
 
 

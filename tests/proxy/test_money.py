@@ -13,7 +13,7 @@ from tests.raw_server import answering, ok, raw_server
 
 from .corridor import CHAT, PATH, Corridor, corridor, service, used
 
-NANO = 1_000_000_000
+MICROCENT = 100_000_000
 ESTIMATE = (10 * 2.5 + 20 * 10) / 1e6
 """USD of the CHAT body before it goes: ten tokens in, at most twenty out, at gpt-4o's price."""
 UNKNOWN = CHAT.replace(b"gpt-4o", b"gpt-99")
@@ -50,7 +50,7 @@ async def test_a_call_is_charged_the_estimate_and_settled_to_its_bill() -> None:
         await front.ask()
         await front.quiet()
         await front.ask()
-        assert used(front.gate, "1 usd") == pytest.approx((SMALL_USD + ESTIMATE) * NANO, abs=3)
+        assert used(front.gate, "1 usd") == pytest.approx((SMALL_USD + ESTIMATE) * MICROCENT, abs=2)
         assert await spent(front) == pytest.approx(2 * SMALL_USD)
         line = front.lines()[0]
     assert line["estimate"]["usd"] == pytest.approx(ESTIMATE)

@@ -29,15 +29,15 @@ def _limits(text: str, more: str = "") -> tuple[Limit, ...]:
         ("{tokens: 150000, window: 60}", 150_000, 1),
         ("{tokens: 1.5, window: 60}", 1500, 1000),
         ("{audio_seconds: 3000, window: 60}", 3_000_000, 1000),
-        ("{usd: 0.29, window: 1d}", 290_000_000, 1_000_000_000),
-        ("{usd: 0.0000000019, window: 1d}", 1, 1_000_000_000),
+        ("{usd: 0.29, window: 1d}", 29_000_000, 100_000_000),
+        ("{usd: 0.000000019, window: 1d}", 1, 100_000_000),
         ("{concurrent: 50}", 50, 1),
         ("{units: 10000, window: 1d}", 10_000, 1),
         ("{images: 5, window: 60}", 5, 1),
     ],
 )
 def test_an_amount_is_an_integer_in_its_scale(text: str, amount: int, scale: int) -> None:
-    """Whole units where nothing smaller is counted, thousandths for seconds and fractions, billionths for money."""
+    """Whole units where nothing smaller is counted, thousandths for seconds and fractions, microcents for money."""
     limit = _limits(f"[{text}]")[0]
     assert (limit.amount, limit.scale) == (amount, scale)
 
@@ -54,8 +54,8 @@ def test_fractions_in_cost_mapping_or_costs_make_requests_finer() -> None:
     ("text", "counted"),
     [
         ("{tokens: 0.0004, window: 60}", "tokens in 1/1000"),
-        ("{usd: 0.0000000004, window: day}", "usd in 1/1000000000"),
-        ("{usd: 0.0000000000004, window: 1d}", "usd in 1/1000000000"),
+        ("{usd: 0.000000004, window: day}", "usd in 1/100000000"),
+        ("{usd: 0.0000000000004, window: 1d}", "usd in 1/100000000"),
     ],
 )
 def test_an_amount_too_small_to_be_counted_is_refused(text: str, counted: str) -> None:
@@ -72,8 +72,8 @@ def test_an_amount_too_small_to_be_counted_is_refused(text: str, counted: str) -
         ("{tokens: 180000000, window: 60}", 180_000_000),
         ("{tokens: 9007199254740991, window: 60}", 2**53 - 1),
         ("{audio_seconds: 9007199254740, window: 60}", 9_007_199_254_740_000),
-        ("{usd: 9007199, window: day}", 9_007_199_000_000_000),
-        ("{usd: 1000000, window: 1d}", 10**15),
+        ("{usd: 90071992, window: day}", 9_007_199_200_000_000),
+        ("{usd: 1000000, window: 1d}", 10**14),
         ("{concurrent: 9007199254740991}", 2**53 - 1),
         ("{capacity: 1800000000, refillRate: 3000000, meter: tokens}", 1_800_000_000 - 1_500_000),
     ],
@@ -90,8 +90,8 @@ def test_large_amounts_are_exact(text: str, amount: int) -> None:
         ("{concurrent: 9007199254740992}", "less than 9007199254740992"),
         ("{tokens: 9007199254741.5, window: 60}", "too large to be counted exactly (tokens in 1/1000)"),
         ("{audio_seconds: 9007199254741, window: 60}", "too large to be counted exactly (audio_seconds in 1/1000)"),
-        ("{usd: 9007200, window: day}", "too large to be counted exactly (usd in 1/1000000000)"),
-        ("{capacity: 9007200, refillRate: 3000, meter: usd}", "too large to be counted exactly (usd in 1/1000000000)"),
+        ("{usd: 90071993, window: day}", "too large to be counted exactly (usd in 1/100000000)"),
+        ("{capacity: 90071993, refillRate: 3000, meter: usd}", "too large to be counted exactly (usd in 1/100000000)"),
     ],
 )
 def test_an_amount_beyond_what_a_double_counts_is_refused(text: str, says: str) -> None:
@@ -241,7 +241,7 @@ def test_no_limit_is_larger_than_what_was_written(meter: str, amount: float, win
     if isinstance(amount, float) and amount < 0.001:
         amount = 0.0
     if meter == "usd":
-        amount = min(amount, 9_000_000)
+        amount = min(amount, 90_000_000)
     limit = _limits(f"[{{{meter}: {amount!r}, window: {window}}}]")[0]
     assert limit.amount < 2**53
     assert limit.amount / limit.scale <= amount + 1e-6
