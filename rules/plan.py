@@ -130,11 +130,13 @@ def costs_of(service: Service, endpoint: Endpoint, model: str | None, counted: M
     if "requests" in costs and model is not None:
         costs["requests"] *= service.cost_mapping.get(model, 1.0)
     price = service.prices.of(model)
-    if price is not None:
+    if price is not None and not price.is_free:
         costs["usd"] = costs.get("usd", 0.0) + price.estimate(costs)
     return costs
 
 
+# What a reply tells (settling.py).
+_TOLD = frozenset(("tokens", "input_tokens", "output_tokens", "audio_seconds", "usd"))
 # Meters that something is billed by; requests and units are counted, not sold.
 _SOLD = frozenset(("tokens", "input_tokens", "output_tokens", "audio_seconds", "images"))
 
@@ -221,8 +223,11 @@ def _digest(*values: str) -> str:
 
 
 def _cost(limit: Limit, costs: Mapping[str, float]) -> int:
-    """In 1/scale units; 0: the limit does not count the call."""
+    """In 1/scale units; 0: the limit does not count the call. What usage will tell is charged one unit at least: only
+    what was charged can be settled, and output without a bound is expected to be nothing."""
     amount = 1.0 if limit.kind == "concurrent" else costs.get(limit.meter, 0.0)
+    if amount == 0 and limit.meter in _TOLD and limit.meter in costs:
+        return 1
     # less than a billionth of a unit is what the product of two doubles is off by
     return math.ceil(min(amount * limit.scale, _MOST) - 1e-9) if amount > 0 else 0
 

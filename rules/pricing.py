@@ -50,6 +50,11 @@ class Price:
     long: tuple[int, float, float] | None = None
     """Above so many tokens of input all input costs so many times as much, and all output so many times."""
 
+    @property
+    def is_free(self) -> bool:
+        """Nothing of it costs anything."""
+        return not (self.input or self.output or self.minute or self.search or self.audio_input or self.audio_output)
+
     def estimate(self, costs: Mapping[str, float]) -> float:
         """USD of a call that will cost this much by meter."""
         given, output = costs.get("input_tokens"), costs.get("output_tokens", 0.0)

@@ -54,7 +54,7 @@ def settlement(
         return Settlement()
     actual = seen.meters()
     usd = service.prices.cost(model, seen)
-    if usd is not None:
+    if usd is not None and "usd" in estimated:
         actual["usd"] = usd + endpoint.costs.get("usd", 0.0)
     charged = dict(actual)
     for meter, amount in actual.items():

@@ -158,6 +158,36 @@ async def test_a_hard_budget_takes_what_the_operator_gave_a_price() -> None:
             assert (await front.ask(body=UNKNOWN)).status == 200
 
 
+async def test_what_is_expected_to_cost_nothing_is_settled_all_the_same() -> None:
+    """A model whose input is free and whose output has no bound: its bill is counted when it comes."""
+    more = budget(1, rest=", prices: {gpt-99: {input: 0, output: 1000}}")
+    body = UNKNOWN.replace(b'"max_tokens": 20, ', b"")
+    async with raw_server(answering(SMALL)) as upstream, corridor(service(upstream, more)) as front:
+        await front.ask(body=body)
+        await front.quiet()
+        await front.ask(body=body)
+        assert used(front.gate, "1 usd") == pytest.approx(4 * 1000 / 1e6 * MICROCENT, abs=2)
+
+
+async def test_a_free_model_takes_nothing_of_a_budget() -> None:
+    """Not even of one of nothing."""
+    more = budget(0, rest=", unpriced: refuse, prices: {gpt-99: {input: 0}}")
+    async with raw_server(answering(SMALL)) as upstream, corridor(service(upstream, more)) as front:
+        assert (await front.ask(body=UNKNOWN)).status == 200
+        assert (await front.ask()).status == 413
+
+
+async def test_a_limit_of_output_counts_calls_without_a_bound() -> None:
+    """What they did produce is counted when it is known."""
+    more = ", settle: exact, limits: [{output_tokens: 1000, window: 60}]"
+    body = CHAT.replace(b'"max_tokens": 20, ', b"")
+    async with raw_server(answering(SMALL)) as upstream, corridor(service(upstream, more)) as front:
+        await front.ask(body=body)
+        await front.quiet()
+        await front.ask(body=body)
+        assert used(front.gate, "1000 output_tokens") == 4 + 1
+
+
 async def test_a_call_that_costs_more_than_the_whole_budget_never_fits() -> None:
     """No wait helps."""
     async with raw_server(answering(SMALL)) as upstream, corridor(service(upstream, budget(ESTIMATE / 2))) as front:
