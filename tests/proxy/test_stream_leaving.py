@@ -12,8 +12,9 @@ from rules.meters import load
 from rules.meters.vocabulary import encoding
 from tests.raw_server import Peer, Script, answering, raw_server
 
-from .corridor import CHAT, PATH, TOKEN, Corridor, corridor, service
+from .corridor import CHAT, PATH, TOKEN, Corridor, corridor, service, used
 from .streams import (
+    ESTIMATED_INPUT,
     EXACT,
     SETTLED,
     STREAMED,
@@ -72,6 +73,18 @@ async def test_the_client_leaves_at_every_chunk() -> None:
             # the usage that came last may still have been on its way when the client left
             whole = (SETTLED,) if after > len(WORDS) + 1 else ()
             assert told in (*whole, expected_after(min(after, len(WORDS)))), after
+
+
+async def test_the_gate_takes_back_what_a_client_that_left_did_not_use() -> None:
+    """Where the upstream counts what was produced, the next call finds just that in the window."""
+    script, came = halting(chunks(asked=True))
+    async with raw_server(script) as upstream, corridor(service(upstream, EXACT)) as front:
+        charged = 0.0
+        for after in range(3):
+            last = chunks(asked=False)[after - 1] if after else b""
+            charged += (await leave(front, PATH, STREAMED, last, came[after]))["tokens"]
+        await leave(front, PATH, STREAMED, b"", came[3])
+        assert used(front.gate, "100000 tokens") == charged + ESTIMATED_INPUT + 20
 
 
 RESPONSE_EVENTS = [

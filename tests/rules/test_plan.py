@@ -27,6 +27,8 @@ from rules.plan import (
 from rules.policy import Backoff, Credential, CredentialPlace, Endpoint, Hold, Key, Limit, Mode, Service
 from rules.verdict import Block, Grant, Plan, Refuse
 
+from .given import parsed
+
 ENDPOINT = Endpoint(name="chat", path="/chat")
 A = Key(id="a-1", secret="sk-canary-a", group="one")
 B = Key(id="b-2", secret="sk-canary-b", group="one")
@@ -385,3 +387,12 @@ def test_a_dead_key_is_taken_out_of_a_pool_alone() -> None:
     """Its group goes on; a caller's own key is not ours to take out."""
     assert lesson_of("dead", scope="key") == ((Block(KEY, DEAD_MS, "dead"),), True)
     assert lesson_of("dead", scope="key", pooled=False) == ((), False)
+
+
+def test_what_an_endpoint_costs_by_itself_is_added_to_the_price_of_its_tokens() -> None:
+    """In USD; a model without a price costs the endpoint's part alone."""
+    config = "services: {openai: {endpoints: {chat.completions: {costs: {requests: 1, usd: 0.5}}}}}"
+    openai = parsed(config).policy.services["openai"]
+    counted = {"input_tokens": 1000.0, "output_tokens": 100.0}
+    costs = {model: costs_of(openai, openai.endpoints[0], model, counted)["usd"] for model in ("gpt-4o", "gpt-99")}
+    assert costs == {"gpt-4o": pytest.approx(0.5035), "gpt-99": 0.5}
