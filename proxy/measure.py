@@ -65,7 +65,7 @@ class Measure:
         Raises Problem (overloaded, and what ClientBody raises) or ClientGone.
         """
         occupied = await self._look(errand)
-        if errand.call.body.length != 0 and is_unpriced(errand.service, errand.endpoint, errand.model):
+        if errand.service.mode != "off" and errand.call.body.length != 0:
             self._report_unpriced(errand)
         return occupied
 
@@ -102,14 +102,16 @@ class Measure:
             errand.body, errand.asked_usage = edited, True
 
     def _report_unpriced(self, errand: Errand) -> None:
-        """Count the call, and name its model once where a budget should have counted it."""
+        """Count a call whose price is not known, and name its model once where a budget should have counted it."""
         service, model = errand.service, errand.model or "a model that is not known"
+        if not is_unpriced(service, errand.endpoint, errand.model):
+            return
         self._metrics.unpriced.labels(service.name).inc()
         known = (service.name, model)
         if known in self._named or len(self._named) >= _MOST_NAMED or not has_budget(self.facts(errand)):
             return
         self._named.add(known)
-        does = "are refused" if service.unpriced == "refuse" else "cost 0 usd"
+        does = "are refused" if service.unpriced == "refuse" and service.mode == "enforce" else "cost 0 usd"
         _log.warning("%s: %s has no price: its calls %s", service.name, model, does)
 
     async def _read(self, body: ClientBody, limit: int) -> bytes:

@@ -116,6 +116,10 @@ async def test_a_call_whose_price_is_not_known_passes_and_is_reported(caplog: py
         async with raw_server(answering(SMALL)) as upstream, corridor(service(upstream)) as front:
             await front.ask(body=UNKNOWN)
             assert front.sample("headgate_unpriced_total", service="openai") == 1
+        more = budget(1, rest=", mode: 'off'")
+        async with raw_server(answering(SMALL)) as upstream, corridor(service(upstream, more)) as front:
+            await front.ask(body=UNKNOWN)
+            assert front.sample("headgate_unpriced_total", service="openai") == 0
         assert "price" not in caplog.text
 
 
