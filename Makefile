@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 run: $(VENV)/.run
 	@$(BIN)/headgate serve $(ARGS)
 
-test: $(VENV)/.dev redis
+test: $(VENV)/.dev redis ffmpeg
 	$(BIN)/python -m tests.e2e.toolchains
 	$(BIN)/python -m pytest -n 2 -m "not slow and not alone" tests
 	$(BIN)/python -m pytest -m "alone" tests
@@ -29,11 +29,13 @@ bench: $(VENV)/.dev redis
 	$(BIN)/python -m tests.bench.retry_after
 	$(BIN)/python -m tests.bench.promises --only '60 per 6'
 	$(BIN)/python -m tests.bench.use
+	$(BIN)/python -m tests.bench.finding
 	$(BIN)/python -m tests.bench.steady
 	$(BIN)/python -m tests.bench.script
 	$(BIN)/python -m tests.bench.held
+	$(BIN)/python -m tests.bench.pauses
 
-soak: $(VENV)/.dev redis
+soak: $(VENV)/.dev redis ffmpeg
 	HEADGATE_HISTORIES=10000 $(BIN)/python -m pytest -n 2 -o timeout=7200 -m "not alone" tests
 	$(BIN)/python -m pytest -m "alone" tests
 	$(BIN)/python -m tests.bench.use --full --windows 3
@@ -65,6 +67,10 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	@$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: redis
+.PHONY: redis ffmpeg
 redis:
 	@command -v redis-server >/dev/null || sh tools/apt-install.sh redis-server
+
+# makes the sounds that the tests of audio measure
+ffmpeg:
+	@command -v ffmpeg >/dev/null || sh tools/apt-install.sh ffmpeg

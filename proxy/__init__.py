@@ -10,15 +10,17 @@ call          a call as the corridor sees it: head, body still on the wire, answ
 tunnel        CONNECT: intercept with our CA, relay blindly, or deny; never decides which
 clients       who is calling: token -> client, user, tier
 exchange      the one straight line of a call;  errand: what a call carries along it
-measure       the bounded look at a body, and the facts the rules plan with
+measure       the bounded look at a body, and the facts the rules plan with;  counting: what it costs
 egress        hosts outside the catalogue: which may be reached, and on which port
 outgoing      the head a call leaves with;  credentials: found, taken out, written
 departure     how a call leaves: with its body, and while its grant is valid
 refusal       what the gate's refusals say;  redaction: a key that an upstream echoes is hidden
-streak        refusals in a row, and for how many models
+lessons       what a reply teaches is told to the gate;  streak: refusals in a row, and for how many models
 gate          acquire, settle, refund, rest: the gate as the others see it
 ticker        when a tick is sent, and to which host: group commit, timers, heartbeat, failover
 deadlines     when waiting calls have waited long enough
+keyring       the states of the pools' keys, for metrics, log and admin port
+words         what a line and the store have to tell one another of keys and learned limits
 session       what the gate's host knows of a line, and what it has yet to be told
 sight         what the store last said of each bucket: where the fallback begins
 line          one service's calls in this process: who waits, what is in flight, what the next tick must say

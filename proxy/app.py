@@ -15,6 +15,7 @@ import resource
 import secrets
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,11 +25,14 @@ from typing import TYPE_CHECKING
 from certs.authority import Authority as CertificateAuthority
 from certs.contexts import client_context
 from certs.leaf import Minter
+from rules.keystates import STATES
 from rules.meters import load as load_vocabularies
 from rules.policy import Policy
 
 from . import upstream as upstream_room
 from .addresses import AddressPolicy
+from .admin.guard import guard
+from .admin.keys import KeyRoutes
 from .admin.server import Admin
 from .call import Bounds
 from .errand import InForce, in_force
@@ -37,6 +41,7 @@ from .exchange import Exchange
 from .gate import Gate
 from .head import Authority
 from .headers import Fields
+from .keyring import Keyring
 from .listener import Listener, require_c_parser
 from .log import CallLog, Record
 from .measure import Measure
@@ -59,6 +64,9 @@ _LISTEN_BACKLOG = 1024
 # Objects that may be added before the collector looks for cycles: at Python's 700 it walks the calls in flight again
 # and again under load. The number is a round one, not a measured optimum.
 _GC_ALLOCATIONS = 10_000
+# A thread that counts a body gives way to the loop after this long at the most; at Python's 5 ms the loop would stand
+# still that long again and again while a body of many small values is read (tests/bench/pauses.py).
+_SWITCH_S = 0.001
 
 
 class OpenToNetwork(Exception):
@@ -111,10 +119,12 @@ class App:
         settings, policy = self.settings, self._reloader.policy
         loop = asyncio.get_running_loop()
         store = settings.store or policy.store
+        keyring = Keyring(lambda: self.policy, self.metrics, self.now_ms)
         self.gate = Gate(
             now_ms=self.now_ms,
             store=_shared(store, settings.timeouts.store_try) if store != "memory" else None,
             fallback=settings.fallback,
+            on_rests=keyring.on_rests,
         )
         await self.gate.start()
         counters = ThreadPoolExecutor(_COUNTERS, thread_name_prefix="count")
@@ -165,11 +175,14 @@ class App:
         )
         self.metrics.connections.set_function(lambda: float(len(self._listener.connections)))
         self.metrics.watch_gate(self._rooms, lambda: self.gate.degraded)
+        self.metrics.watch_keys(lambda: [(of, one.key, one.state) for of, one in keyring.look()], STATES)
         self.metrics.configuration(policy.version, time.time())
         admin = Admin(
             self.metrics.registry,
             ready=lambda: "draining" if self._draining else None,
             degraded=lambda: self.gate.degraded_reason if self.gate.degraded else None,
+            api=KeyRoutes(keyring, self.gate).routes(),
+            middleware=[guard(settings.admin_token, settings.admin.host)],
         )
         try:
             server, self.proxy_address = await self._listen(loop, settings.listen)
@@ -186,6 +199,7 @@ class App:
             gc.collect()
             gc.freeze()
             gc.set_threshold(_GC_ALLOCATIONS)
+            sys.setswitchinterval(_SWITCH_S)
             on_ready(self)
             await self._stop_asked.wait()
             await self._drain()
@@ -292,7 +306,7 @@ class App:
                 # a limit that was lowered, or is only observed, may be used beyond its amount
                 remaining=max(0, fullest[2] - fullest[1]) / scales.get(fullest[0], 1) if fullest is not None else None,
                 waiting=self.gate.waiting(name),
-                backoff_s=max(0.0, self._exchange.resting.get(name, 0.0) - now) / 1000,
+                backoff_s=max(0.0, self._exchange.lessons.resting.get(name, 0.0) - now) / 1000,
             )
         return rooms
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 
-from rules import dialects
-from rules.plan import learn, plan
+from rules.plan import plan
 from rules.settling import Ending, settlement
-from rules.verdict import Grant, Lesson, Plan, Refuse
+from rules.verdict import Grant, Plan, Refuse
 
 from . import headers, outgoing
 from .call import Call, ClientGone
@@ -25,12 +25,12 @@ from .faults import TooLate, UpstreamProblem
 from .gate import Gate
 from .head import Authority
 from .headers import Fields
+from .lessons import Lessons
 from .log import CallLog, Record
 from .measure import Measure
 from .metrics import Metrics
 from .redaction import masked, masked_fields
 from .refusal import problem_of
-from .streak import Streaks
 from .stream import Passage, relay
 from .tunnel import Tunnels
 from .upstream import Reply, Upstream
@@ -39,6 +39,9 @@ _log = logging.getLogger("headgate.exchange")
 
 # An error body is read this far to tell what it means (the longest recorded ones are under 4 KiB).
 ERROR_BYTES = 65_536
+_USELESS = (
+    "{}: the key this call went with is of no use, and the call cannot be sent again by us; another key may serve"
+)
 # Sendings of one call: each of them waited for its grant, so this bounds a pool of dead keys, not a storm.
 ATTEMPTS = 8
 
@@ -59,9 +62,10 @@ class Exchange:
         now_ms: Callable[[], float],
         pseudonym: bytes,
         own: Callable[[Authority], bool],
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         """`now_ms`: the gate's clock, wall time that never steps back. `pseudonym`: our name in Via.
-        `own`: whether an authority is where this process listens."""
+        `own`: whether an authority is where this process listens. `jitter`: draws from 0 to 1."""
         self._in_force = in_force
         self._measure = measure
         self._gate = gate
@@ -76,9 +80,7 @@ class Exchange:
         self.running = 0
         """Calls inside, for the drain."""
         self.idle = asyncio.Event()
-        self.resting: dict[str, float] = {}
-        """Service -> until when (`now_ms`) the longest rest lasts that a reply taught."""
-        self._streaks = Streaks()
+        self.lessons = Lessons(gate, now_ms, jitter)
 
     async def serve(self, call: Call) -> None:
         """Take a call from its head to its answer. Raises only ClientGone and CancelledError."""
@@ -214,6 +216,7 @@ class Exchange:
         """What the call takes, by the policy in force now: it may change while the call waits, or between sendings."""
         errand.follow(self._in_force())
         facts = self._measure.facts(errand)
+        facts.replayable = errand.body is not None and errand.record.attempts + 1 < ATTEMPTS
         errand.record.estimate = facts.costs
         return plan(facts)
 
@@ -248,14 +251,17 @@ class Exchange:
             if reply.status >= 300:
                 first = await reply.read(ERROR_BYTES)
             if reply.status >= 400:
-                lesson = self._learn(errand, grant, reply, first)
+                lesson = self.lessons.of_refusal(errand, grant, reply, first)
                 counted = lesson.counted
                 if lesson.retry and not last:
                     # a body we have not seen the end of is not worth reading for a warm connection
                     reply.release() if reply.complete else reply.abort()
                     return False
+                if errand.service.pooled and lesson.meaning in ("dead", "exhausted"):
+                    # the client can do nothing about a key that is ours; what it can do is ask again
+                    raise Problem("no_key", _USELESS.format(name), retry_after_ms=1000)
             else:
-                self._streaks.answered(name, grant.group)
+                self.lessons.of_answer(errand, grant, reply)
                 if errand.endpoint.body != "none":
                     passage = Passage(errand.endpoint.body, reply, asked_usage=errand.asked_usage)
             if reply.status >= 300:
@@ -296,35 +302,6 @@ class Exchange:
             reply.abort()
             record.bytes_out = answer.sent
 
-    def _learn(self, errand: Errand, grant: Grant, reply: Reply, body: bytes) -> Lesson:
-        """Step 7: what an error means for the key, its group and this call."""
-        now_s = self._now_ms() / 1000
-        return self._apply(
-            errand,
-            grant,
-            dialects.read(errand.service.dialect, reply.status, reply.headers, body, now_s=now_s),
-        )
-
-    def _apply(self, errand: Errand, grant: Grant, reading: dialects.Reading) -> Lesson:
-        service = errand.service
-        streak = None
-        if reading.meaning == "slow_down":
-            streak = self._streaks.refused(service.name, grant.group, errand.model)
-        lesson = learn(
-            reading,
-            grant,
-            model=errand.model,
-            backoff=service.backoff,
-            attempt=streak.count - 1 if streak else 0,
-            wide=streak is not None and streak.wide,
-            pooled=service.pooled,
-        )
-        for block in lesson.blocks:
-            self.resting[service.name] = max(self.resting.get(service.name, 0.0), self._now_ms() + block.for_ms)
-            _log.warning("%s: key %s: %s, rests %d ms", service.name, grant.key, block.reason, block.for_ms)
-        self._gate.rest(service.name, lesson.blocks)
-        return lesson
-
     def _finish(
         self,
         errand: Errand,
@@ -340,17 +317,18 @@ class Exchange:
             self._gate.refund(grant)
             return
         service, record = errand.service, errand.record
-        ending = Ending() if passed is None else passed.ending(errand.model, service.token_margin)
+        ending = Ending() if passed is None else passed.ending(errand.model, self._measure.margin(errand))
         ending.whole, ending.failed = whole, status >= 400
         if passed is not None and passed.tap.failed is not None:
-            # an event stream can report a limit after its 200: too late for this call, in time for the next
-            self._apply(errand, grant, dialects.in_stream(service.dialect, passed.tap.failed))
+            self.lessons.of_stream(errand, grant, passed.tap.failed)
         estimated = record.estimate or {}
         settled = settlement(service, errand.endpoint, errand.model, estimated, ending)
         self._gate.settle(grant, settled.charged)
         counts = self._metrics.of(service.name)
         counts.spent.inc(settled.charged.get("usd", estimated.get("usd", 0.0)))
         record.actual = settled.actual or record.actual
+        if settled.told:
+            self._measure.teach(errand, settled.actual)
         for meter, amount in settled.actual.items() if settled.told else ():
             if estimated.get(meter):
                 counts.estimate_ratio(meter).observe(amount / estimated[meter])

@@ -13,13 +13,13 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rules.gate import wire
+from rules.gate import resting, wire
 from rules.gate.explain import explained
 from rules.gate.standing import Standing
-from rules.verdict import Block, Explained, Grant, Plan, Refuse
+from rules.verdict import Block, Charge, Explained, Grant, Plan, Refuse
 
 from .deadlines import Deadlines
 from .line import Line, Waiting
@@ -56,12 +56,13 @@ class Gate:
         call_later: CallLater | None = None,
         replica: str | None = None,
         wall_ms: Callable[[], float] = wall_ms,
+        on_rests: Callable[[str, Sequence[resting.KeyRest]], None] = lambda service, rests: None,
     ) -> None:
         """`now_ms`: a clock that never steps back. `wall_ms`: the wall clock, from wire.ORIGIN_MS. `store`: None for
         the embedded gate.
 
         `fallback`: start on the embedded gate when the store cannot be reached. `replica`: 16 hexadecimal digits,
-        new for each start (limiter.md Q25).
+        new for each start (limiter.md Q25). `on_rests`: called with all that rests of a service, when that changes.
         """
         self._now_ms = now_ms
         self._wall_ms = wall_ms
@@ -69,7 +70,13 @@ class Gate:
         self._fallback = fallback
         self.replica = replica or secrets.token_hex(8)
         self._ticker = Ticker(
-            now_ms=now_ms, wall_ms=wall_ms, store=store, call_later=call_later, replica=self.replica, give=self._give
+            now_ms=now_ms,
+            wall_ms=wall_ms,
+            store=store,
+            call_later=call_later,
+            replica=self.replica,
+            give=self._give,
+            on_rests=lambda line: on_rests(line.service, line.words.rests),
         )
         self._open: dict[str, tuple[Line, Session, Standing]] = {}
         self._deadlines: dict[str, Deadlines] = {}
@@ -267,13 +274,41 @@ class Gate:
             session.pass_excess(line.session)
         self._ticker.flush_soon(line)
 
+    # keys
+
     def rest(self, service: str, blocks: Iterable[Block]) -> None:
-        """No key that names these scopes is granted until their time has passed."""
-        line = self._ticker.line(service)
+        """No key that names these scopes is granted until their time has passed, or one that is tried succeeds."""
         for block in blocks:
-            line.rest(block)
-        if line.has_work:
-            self._ticker.flush_soon(line)
+            self._say(service, resting.rest(block))
+
+    def lift(self, service: str, scopes: Sequence[str]) -> None:
+        """A call that tried these scopes (Grant.tries) succeeded."""
+        self._say(service, resting.lift(scopes))
+
+    def refused(self, service: str, charge: Charge, made_ms: float) -> None:
+        """A call that was let go at `made_ms`, or later, met the limit of `charge`, which is being found out."""
+        ago_ms = max(0.0, self._now_ms() - made_ms)
+        self._say(service, resting.refused(charge, math.ceil(min(ago_ms, wire.SKEW_MS))))
+
+    def given(self, service: str, charge: Charge, amount: int, span_ms: int) -> None:
+        """Headers say that such a limit is so much in windows of at least `span_ms`, in natural units."""
+        self._say(service, resting.given(charge, amount * charge.limit.scale, span_ms))
+
+    def _say(self, service: str, operation: Sequence[bytes | int]) -> None:
+        line = self._ticker.line(service)
+        line.words.say(operation)
+        self._ticker.flush_soon(line)
+
+    async def turn(self, service: str, scope: str, *, on: bool) -> None:
+        """An operator turns a key on or off, for every replica; returns when the host in use has it."""
+        line = self._ticker.line(service)
+        done = line.words.order(resting.turn(scope, on=on), owed=self.degraded)
+        self._ticker.flush(line)
+        await done
+
+    async def look_at_rests(self, service: str) -> None:
+        """Ask what rests of a service; `on_rests` is told. Raises StoreUnavailable."""
+        await self._ticker.look_at_rests(self._ticker.line(service))
 
     def _give(self, line: Line, waiting: Waiting, granted: wire.Granted, made_ms: float) -> None:
         now = self._now_ms()

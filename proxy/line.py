@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from rules.gate import wire
 from rules.gate.standing import Standing, share
-from rules.verdict import Block, Charge, Grant, Plan, Refuse
+from rules.verdict import Charge, Grant, Plan, Refuse
 
 from .session import Batch, Session, elsewhere, is_live, share_of, units
 from .sight import Sight, Use
+from .words import Words, heard
 
 MOST_OPS = 500
 """Operations in one tick (limiter.md 5: 10,000 clients may leave at once; the rest goes into the next tick)."""
@@ -83,12 +84,12 @@ class Line:
         self.use: dict[str, Use] = {}
         self.sight = Sight()
         self.waiting_everywhere = 0
+        self.words = Words()
         self._replica = replica
         self._arrivals: dict[int, Waiting] = {}
         self._cancels: list[int] = []
         self._expired: list[int] = []
         self._ordered = 0
-        self._blocks: list[Block] = []
         self._acks: list[int] = []
         self._flying: dict[str, int] = {}
         self._stated: set[str] = set()
@@ -139,10 +140,6 @@ class Line:
             return
         waiting.expired = True
         self._expired.append(waiting.n)
-
-    def rest(self, block: Block) -> None:
-        """A scope must rest."""
-        self._blocks.append(block)
 
     def settle(self, grant: Grant, session: Session, actual: Mapping[str, float], stands: Standing) -> None:
         """True amounts by meter, in the meter's natural units; meters absent keep the estimate."""
@@ -197,7 +194,7 @@ class Line:
             or self._cancels
             or self._expired
             or self._stated
-            or self._blocks
+            or self.words
             or self._acks
             or self.session.settles
         )
@@ -242,17 +239,17 @@ class Line:
         for (_, _, slice_), (charge, delta) in settles.items():
             if delta:
                 args += wire.settle(charge, slice_, delta)
-        blocks, self._blocks = self._blocks[:MOST_OPS], self._blocks[MOST_OPS:]
+        words = self.words.take(MOST_OPS)
         for stands, delta in list(session.corrections.values())[:MOST_OPS]:
             args += wire.correct(stands, delta)
         session.corrections = {}
-        for block in blocks:
-            args += (b"B", wire.word(block.scope).encode(), max(0, min(block.for_ms, wire.MOST >> 10)))
+        for said in words:
+            args += said.operation
         # nothing is granted before all that is known to be used is counted; and a store that knew us has to forget what
         # waited, in several ticks if it was much (tick.lua), before it hears of it anew
         if not session.settles and (session.seq > 1 or len(self._arrivals) <= MOST_OPS):
             self._take_arrivals(args, cancels, now_ms, MOST_OPS - len(cancels) - len(expired))
-        return Batch(session, args, settles, blocks, cancels, expired, session.incarnation, now_ms)
+        return Batch(session, args, settles, words, cancels, expired, session.incarnation, now_ms)
 
     def _take_arrivals(self, args: list[bytes | int], cancels: list[int], now_ms: float, most: int) -> None:
         while self._arrivals and most > 0 and len(args) < MOST_ARGS:
@@ -299,6 +296,7 @@ class Line:
     ) -> None:
         """Act on a reply. `give(call, granted, made_ms)` opens the grant and hands it over; it was made no earlier."""
         batch.session.epoch = reply.epoch
+        heard(batch.words)
         self.waiting_everywhere = reply.waiting
         for n, position in reply.held:
             if (waiting := self.waiting.get(n)) is not None:
@@ -331,7 +329,8 @@ class Line:
                 self._flying[word] = self._flying.get(word, 0) + taken.charge.cost
                 if granted.pushed:
                     self._stated.add(word)
-        if granted.fullest:
+        # how much of a limit may be used that is being found out, the store alone knows
+        if granted.fullest and not grant.taken[granted.fullest - 1].charge.limit.learned:
             limit = grant.taken[granted.fullest - 1].charge.limit
             used = granted.uses[granted.fullest - 1]
             seen = self.use.get(limit.name)
@@ -344,14 +343,14 @@ class Line:
         """The store did not run the tick: everything in it is said again, what is waiting or in flight by restate."""
         for charge, slice_, delta in [(c, key[2], d) for key, (c, d) in batch.settles.items()]:
             batch.session.settle(charge, slice_, delta)
-        self._blocks = batch.blocks + self._blocks
+        self.words.again(batch.words)
 
     def in_doubt(self, batch: Batch) -> None:
         """Nobody knows whether the store ran the tick: what makes us stricter is said again, a credit is given up."""
         for key, (charge, delta) in batch.settles.items():
             if delta > 0:
                 batch.session.settle(charge, key[2], delta)
-        self._blocks = batch.blocks + self._blocks
+        self.words.again(batch.words)
 
     def restate(self) -> None:
         """To a host that does not know us: what waits and what is in flight, in the order of arrival."""

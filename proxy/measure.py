@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 from concurrent.futures import Executor
 
 from rules.match import Matcher
-from rules.meters import Estimate, NotBuilt, estimate
+from rules.meters import Estimate
+from rules.meters.audio import most
 from rules.meters.streamusage import FORMATS, ask
 from rules.plan import Facts, costs_of, digest, has_budget, is_unpriced
 from rules.policy import Endpoint, Service
@@ -17,14 +17,12 @@ from rules.policy import Endpoint, Service
 from . import credentials
 from .call import ClientBody
 from .clients import Identity
+from .counting import COUNT_INLINE, Counting
 from .errand import Errand, fingerprint
 from .errors import Problem
 from .head import Head
 from .metrics import Metrics
 
-# Bodies above this are counted in a thread: 64 KiB of prose is about 6 ms of encoding (provider-facts 2.1). So is the
-# first that needs a vocabulary which is not built yet.
-COUNT_INLINE = 65_536
 # A body that is not metered is kept for a second sending up to this size, and streamed above it.
 REPLAY_BYTES = 65_536
 # The most a metered body may hold in memory; a longer one is streamed and counted by its length. The largest
@@ -32,8 +30,6 @@ REPLAY_BYTES = 65_536
 METERED_BYTES = 32 << 20
 # Characters per token where a body is not read (provider-facts 2.8).
 _BYTES_PER_TOKEN = 4
-# Bytes a second of speech takes: mp3 at 128 kbit/s. A rough charge until uploads are measured.
-_AUDIO_BYTES_PER_SECOND = 16_000
 
 
 # Models that the log names as having no price; clients may invent any number of them.
@@ -52,6 +48,8 @@ class Measure:
     def __init__(self, *, metrics: Metrics, counters: Executor, held_bytes: int) -> None:
         self._metrics = metrics
         self._counters = counters
+        self.counting = Counting(metrics=metrics, counters=counters)
+        """What bodies are counted with."""
         self._room = held_bytes
         self._named: set[tuple[str, str]] = set()
 
@@ -84,7 +82,7 @@ class Measure:
         errand.again = fingerprint(call.head, body)
         try:
             if metered:
-                errand.count = await self._count(body, service, endpoint)
+                errand.count = await self.counting.count(body, call.head, service, endpoint)
                 errand.record.model = errand.count.model
                 if _may_ask(errand, errand.count):
                     await self._ask_usage(errand, body)
@@ -113,6 +111,14 @@ class Measure:
         self._named.add(known)
         does = "are refused" if service.unpriced == "refuse" and service.mode == "enforce" else "cost 0 usd"
         _log.warning("%s: %s has no price: its calls %s", service.name, model, does)
+
+    def margin(self, errand: Errand) -> float:
+        """What tokens counted from texts of the call's model are multiplied by."""
+        return self.counting.margin(errand.service)(errand.model or "")
+
+    def teach(self, errand: Errand, actual: Mapping[str, float]) -> None:
+        """A reply told what the call did cost, by meter."""
+        self.counting.teach(errand.service, errand.count, actual)
 
     async def _read(self, body: ClientBody, limit: int) -> bytes:
         """The whole body, which occupies room from here on. What is only announced occupies none: else a few slow
@@ -147,20 +153,6 @@ class Measure:
             again=errand.again,
         )
 
-    async def _count(self, body: bytes, service: Service, endpoint: Endpoint) -> Estimate:
-        count = None
-        if len(body) <= COUNT_INLINE:
-            with contextlib.suppress(NotBuilt):
-                count = count_of(body, service, endpoint, build=False)
-        if count is None:
-            loop = asyncio.get_running_loop()
-            count = await loop.run_in_executor(self._counters, count_of, body, service, endpoint)
-        if not count.readable:
-            self._metrics.unreadable_body.labels(service.name).inc()
-        elif not count.known_model:
-            self._metrics.unknown_model.labels(service.name).inc()
-        return count
-
 
 def is_metered(service: Service, endpoint: Endpoint) -> bool:
     """Whether bodies are read to be counted."""
@@ -172,11 +164,6 @@ def _may_ask(errand: Errand, count: Estimate) -> bool:
     if not errand.service.ask_usage or not count.stream or count.include_usage or errand.endpoint.body not in FORMATS:
         return False
     return not any(name.lower() in _BOUND_BY for name, _ in errand.call.head.fields)
-
-
-def count_of(body: bytes, service: Service, endpoint: Endpoint, *, build: bool = True) -> Estimate:
-    """What a metered body says about its cost. `build` False: raises NotBuilt rather than build a vocabulary here."""
-    return estimate(endpoint.body, body, margin=service.token_margin, build=build)
 
 
 def facts_of(
@@ -196,9 +183,10 @@ def facts_of(
     common, of_key = matcher.limits_for(service, endpoint, model)
     counted: Mapping[str, float] = count.costs if count is not None else {}
     if count is None and length and endpoint.body != "none":
-        counted = {"tokens": length / _BYTES_PER_TOKEN, "input_tokens": length / _BYTES_PER_TOKEN}
-    elif length and "audio_seconds" in endpoint.costs:
-        counted = {**counted, "audio_seconds": length / _AUDIO_BYTES_PER_SECOND}
+        if endpoint.body == "audio":
+            counted = {"audio_seconds": most(length)}
+        else:
+            counted = {"tokens": length / _BYTES_PER_TOKEN, "input_tokens": length / _BYTES_PER_TOKEN}
     caller = None
     if not service.pooled:
         own = credentials.find(service.credential, head.fields, head.target)

@@ -5,7 +5,7 @@ Labels are closed sets: what a client can type never becomes one (threats F5).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -135,6 +135,12 @@ class Metrics:
             ["service"],
             registry=to,
         )
+        self.key_changes = Counter(
+            "headgate_key_state_changes",
+            "Changes of a key's state that this replica heard of, by the new state",
+            ["service", "key", "state"],
+            registry=to,
+        )
         self.tunnels = Gauge("headgate_tunnels", "Open blind tunnels", registry=to)
         self.tunnel_bytes = Counter(
             "headgate_tunnel_bytes", "Bytes relayed through blind tunnels", ["direction"], registry=to
@@ -164,6 +170,10 @@ class Metrics:
         self.degraded.set_function(lambda: float(degraded()))
         self.registry.register(_Rooms(rooms))
 
+    def watch_keys(self, states: Callable[[], Iterable[tuple[str, str, str]]], every: Sequence[str]) -> None:
+        """Read (service, key, state) of the pools' keys at each scrape; `every` state there is."""
+        self.registry.register(_Keys(states, every))
+
     def configuration(self, version: str, loaded_at: float) -> None:
         """A configuration came into force."""
         self.config_info.clear()
@@ -188,3 +198,18 @@ class _Rooms(Collector):
                 remaining.add_metric([name], room.remaining)
             waiting.add_metric([name], room.waiting)
         return [usage, backoff, remaining, waiting]
+
+
+class _Keys(Collector):
+    def __init__(self, states: Callable[[], Iterable[tuple[str, str, str]]], every: Sequence[str]) -> None:
+        self._states = states
+        self._every = every
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "headgate_key_state", "1 for the state a key is in", labels=["service", "key", "state"]
+        )
+        for service, key, now in self._states():
+            for state in self._every:
+                family.add_metric([service, key, state], float(state == now))
+        return [family]

@@ -15,10 +15,11 @@ from rules.policy import Endpoint, Service
 from rules.verdict import Explained, Refuse
 
 from .clients import Identity
+from .counting import count_of
 from .errand import InForce, fingerprint, service_of
 from .gate import Gate
 from .head import Head, read_head
-from .measure import METERED_BYTES, count_of, facts_of, is_metered
+from .measure import METERED_BYTES, facts_of, is_metered
 from .settings import is_loopback
 
 _PEER = "127.0.0.1"
@@ -89,7 +90,7 @@ async def ask(question: Question, rules: InForce, gate: Gate) -> Outlook:
     metered = is_metered(service, endpoint)
     if metered:
         if 0 < len(body) <= METERED_BYTES:
-            count = count_of(body, service, endpoint)
+            count = count_of(body, head, service, endpoint)
         model = count.model if count is not None else question.model
     facts = facts_of(
         rules.matcher,

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 from rules.gate import wire
 from rules.gate.standing import Standing, share
-from rules.verdict import Block, Charge, Grant
+from rules.verdict import Charge, Grant
+
+from .words import Word
 
 
 @dataclass(eq=False, slots=True)
@@ -77,7 +79,7 @@ class Batch:
     session: Session
     args: list[bytes | int]
     settles: dict[tuple[str, int, int], tuple[Charge, int]]
-    blocks: list[Block]
+    words: list[Word]
     cancels: list[int]
     expired: list[int]
     incarnation: int

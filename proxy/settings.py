@@ -109,6 +109,8 @@ class Settings:
     """From SIGTERM to the exit."""
     url: str | None = None
     """The Headgate that `env` and `run` speak of (HEADGATE_URL)."""
+    admin_token: str | None = field(default=None, repr=False)
+    """What must be shown under `/api/` of the admin port (HEADGATE_ADMIN_TOKEN)."""
     timeouts: Timeouts = Timeouts()
     ceilings: Ceilings = Ceilings()
     environ: Mapping[str, str] = field(repr=False)
@@ -158,6 +160,7 @@ def read(
         fallback=bool(switched),
         drain=DRAIN if seconds is None else seconds,
         url=chosen("url", url, str),
+        admin_token=chosen("admin_token", None, str),
         environ=environ,
     )
 

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rules.gate import wire
+from rules.gate import resting, wire
 from rules.gate.engine import Engine
 from rules.gate.explain import question
 
@@ -76,14 +76,16 @@ class Ticker:
         call_later: CallLater | None,
         replica: str,
         give: Callable[[Line, Waiting, wire.Granted, float], None],
+        on_rests: Callable[[Line], None] = lambda line: None,
     ) -> None:
-        """`give`: hands a grant to the call it is for."""
+        """`give`: hands a grant to the call it is for. `on_rests`: the line knows anew which keys rest."""
         self._now_ms = now_ms
         self._wall_ms = wall_ms
         self._store = store
         self._later = call_later
         self._replica = replica
         self._give = give
+        self._on_rests = on_rests
         self._engine = Engine()
         self._sessions: dict[tuple[str, bool], Session] = {}
         self._replicas = 1
@@ -224,13 +226,32 @@ class Ticker:
     def _apply(self, line: Line, batch: Batch, reply: wire.Reply) -> None:
         if reply.status != wire.DONE:
             line.not_done(batch)
+            if line.session.epoch and reply.epoch != line.session.epoch:
+                # it lost what it knew; what an operator said meanwhile through another replica is not ours to undo
+                line.words.recall(self._now_ms(), off=False)
             line.restate()
             return
         now = self._now_ms()
         self._replicas = max(1, reply.replicas) if self.online else self._replicas
         self.held += len(reply.held)
         line.apply(batch, reply, now, functools.partial(self._give, line))
+        if reply.version != line.words.version:
+            line.words.version = reply.version
+            spawn(self._look_again_at_rests(line), name=f"gate keys {line.service}")
         self._arm(line, reply)
+
+    async def _look_again_at_rests(self, line: Line) -> None:
+        try:
+            await self.look_at_rests(line)
+        except StoreUnavailable:
+            line.words.version = -1  # the next tick finds another one, and asks again
+
+    async def look_at_rests(self, line: Line) -> None:
+        """Ask which keys rest. Raises StoreUnavailable."""
+        answer = await self.ask(line.key, resting.RESTS)
+        line.words.version, line.words.rests = resting.rests(answer)
+        line.words.rests_ms = self._now_ms()
+        self._on_rests(line)
 
     def _arm(self, line: Line, reply: wire.Reply) -> None:
         if line.timer is not None:
@@ -269,6 +290,7 @@ class Ticker:
         for line in list(self.lines.values()):
             line.session = self._session(line.service, False)
             line.restate()
+            line.words.recall(now, off=True)
             line.sight.begin(line.session, self._share(), now)
             # now, and whether or not somebody waits: what is begun with must not be passed on as a charge of ours
             self.flush(line)
@@ -308,6 +330,8 @@ class Ticker:
             there, here = self._session(line.service, True), line.session
             here.pass_excess(there)
             line.hand_over(there, now)
+            line.words.recall(now, off=False)
+            line.words.pay()
             line.session = there
             line.restate()
             self.flush_soon(line)

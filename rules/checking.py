@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from .forms import NAME, SHA256
+from .formtypes import NAME, SHA256, STATUS
 from .ground import Ground, Loc
 from .mistakes import did_you_mean
 
 _PATTERNS = {
     NAME: "must be a name: at most 64 letters, digits and . _ -, a letter or digit first",
     SHA256: "must be 64 hexadecimal digits",
+    STATUS: "must be the status of an error: 400 to 599",
 }
 
 F = TypeVar("F", bound=BaseModel)
@@ -113,7 +114,7 @@ def _report(form: type[BaseModel], ground: Ground, detail: ErrorDetails) -> None
         listed = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
         ground.wrong(loc, f"must be {listed}{did_you_mean(detail['input'], choices)}", at_key=loc[-1:] == ("[key]",))
     elif loc[-1:] == ("[key]",):
-        ground.wrong(loc[:-1], _PATTERNS[NAME], at_key=True)
+        ground.wrong(loc[:-1], _PATTERNS.get(detail.get("ctx", {}).get("pattern", NAME), _PATTERNS[NAME]), at_key=True)
     else:
         ground.wrong(loc, _sentence(kind, detail))
 

@@ -13,8 +13,8 @@ from typing import Literal
 
 from . import times
 from .errorbodies import ErrorBody, read_error
+from .policy import Meaning as Meaning
 
-Meaning = Literal["ok", "slow_down", "exhausted", "dead", "overloaded", "fault"]
 Scope = Literal["group_model", "group", "key"]
 Field = Literal["limit", "remaining", "used", "reset"]
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, WithJsonSchema, model_validator
 
-from .forms import SHA256, WORDS_SCHEMA, Form, Name, ServiceForm, Store, Text, Words, exactly_one, one_or_more
+from .forms import Form, ServiceForm, exactly_one
+from .formtypes import SHA256, WORDS_SCHEMA, Name, Store, Text, Words, one_or_more
 
 
 class TokenForm(Form):

@@ -7,7 +7,6 @@ catalogue file can be copied into `services:` and changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -25,70 +24,28 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from . import spellings
+from .formtypes import (
+    MAX_AMOUNT,
+    TEXT_SCHEMA,
+    WORDS_SCHEMA,
+    Amount,
+    Duration,
+    Hosts,
+    Meter,
+    Name,
+    Path,
+    Positive,
+    Rate,
+    Scope,
+    StatusCode,
+    Text,
+    Window,
+    Words,
+    one_or_more,
+    read_by,
+)
 from .periods import zone_name
 from .policy import METERS, BodyFormat, ErrorShape, Mode, Settle, Unpriced
-
-MAX_AMOUNT = 2**53  # the gate's Lua counts in doubles (limiter 4.3)
-
-
-def _read_by(reader: Callable[[str], Any]) -> Callable[[object], Any]:
-    def read(value: object) -> Any:
-        try:
-            return reader(value if isinstance(value, str) else "")
-        except ValueError as error:
-            raise PydanticCustomError("spelling", "{problem}", {"problem": str(error)}) from None
-
-    return read
-
-
-def _window(value: object) -> object:
-    if value in ("day", "month"):
-        return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not 0 < value <= 31_536_000:
-            raise PydanticCustomError("spelling", "must be between 1ms and a year")
-        return max(1, round(value * 1000))
-    if not isinstance(value, str):
-        raise PydanticCustomError(
-            "spelling", "must be a number of seconds, a duration such as 500ms, 60s, 5m or 1h, day or month"
-        )
-    read: int = _read_by(spellings.duration)(value)
-    if read < 1:
-        raise PydanticCustomError("spelling", "must be between 1ms and a year")
-    return read
-
-
-def one_or_more(value: object) -> object:
-    """A text stands for a list of one."""
-    return [value] if isinstance(value, str) else value
-
-
-_DURATION_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s?(ms|s|m|h|d)$"}
-WORDS_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-_TEXT_SCHEMA: dict[str, Any] = {"type": "string"}
-
-Duration = Annotated[int, BeforeValidator(_read_by(spellings.duration)), WithJsonSchema(_DURATION_SCHEMA)]
-Window = Annotated[
-    int | Literal["day", "month"],
-    BeforeValidator(_window),
-    WithJsonSchema(
-        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _DURATION_SCHEMA, {"enum": ["day", "month"]}]}
-    ),
-]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-Words = Annotated[list[Text], BeforeValidator(one_or_more), WithJsonSchema(WORDS_SCHEMA)]
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-SHA256 = r"^[0-9a-fA-F]{64}$"
-Name = Annotated[str, StringConstraints(pattern=NAME)]
-HostPattern = Annotated[str, AfterValidator(_read_by(spellings.host_pattern))]
-Hosts = Annotated[list[HostPattern], BeforeValidator(one_or_more), WithJsonSchema(WORDS_SCHEMA)]
-Path = Annotated[str, AfterValidator(_read_by(spellings.endpoint_path))]
-Store = Annotated[str, AfterValidator(_read_by(spellings.store))]
-Amount = Annotated[float, Field(ge=0, lt=MAX_AMOUNT, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, lt=MAX_AMOUNT, allow_inf_nan=False)]
-Rate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
-Meter = Literal["requests", "tokens", "input_tokens", "output_tokens", "audio_seconds", "images", "units", "usd"]
-Scope = Literal["key", "group", "model", "user", "client", "endpoint"]
 
 
 class Form(BaseModel):
@@ -114,6 +71,8 @@ class LimitForm(Form):
     input_tokens: Amount | None = None
     output_tokens: Amount | None = None
     audio_seconds: Amount | None = None
+    audio_minutes: Amount | None = None
+    """60 audio_seconds each."""
     images: Amount | None = None
     units: Amount | None = None
     usd: Amount | None = None
@@ -125,7 +84,7 @@ class LimitForm(Form):
     """What `capacity` is an amount of; `requests` unless said otherwise."""
     window: Window | None = None
     """Seconds or a duration: any such span of time. `day`, `month`: of the calendar, from midnight to midnight."""
-    timezone: Annotated[str, AfterValidator(_read_by(zone_name))] | None = None
+    timezone: Annotated[str, AfterValidator(read_by(zone_name))] | None = None
     """Whose midnight; UTC unless given."""
     quantum: Annotated[int, Field(ge=2, le=86_400)] | None = None
     """The provider enforces amount/quantum per window/quantum as well."""
@@ -140,7 +99,7 @@ class LimitForm(Form):
 
     @model_validator(mode="after")
     def _one_meaning(self) -> LimitForm:
-        exactly_one(self, (*METERS, "concurrent", "capacity"))
+        exactly_one(self, (*METERS, "audio_minutes", "concurrent", "capacity"))
         given = self.model_fields_set
         if self.capacity is not None:
             if self.refill_rate is None:
@@ -299,6 +258,15 @@ class BackoffForm(Form):
     initial_delay: Annotated[int, Field(alias="initialDelay", ge=1, le=86_400_000)] = 1000
     max_delay: Annotated[int, Field(alias="maxDelay", ge=1, le=86_400_000)] = 60_000
     multiplier: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] = 2.0
+    window: Annotated[Duration, Field(ge=1000, le=3_600_000)] = 60_000
+    """Of an adaptive one: what the limit that is found out is counted over. Most providers count minutes."""
+
+
+class UpkeepForm(Form):
+    """What becomes of a pool's key by the status of a reply, and how often one that is out is tried."""
+
+    on_status: dict[StatusCode, Literal["rate_limited", "exhausted", "error", "none"]] = {}
+    probe_every: Annotated[Duration, Field(ge=1000)] = 60_000  # issue 4, item 7: at most every minute
 
 
 class ServiceForm(Form):
@@ -319,7 +287,7 @@ class ServiceForm(Form):
     dialect: Name = "generic"
     llm: bool = False
     settle: Settle = "exact"
-    token_margin: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 1.0
+    token_margin: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] | None = None
     ask_usage: bool = False
     """Ask streams of chat and completions for their usage (`stream_options.include_usage`) and hide the answer."""
     prices: dict[Text, PriceForm] = {}
@@ -330,11 +298,12 @@ class ServiceForm(Form):
     limits: list[LimitForm] = []
     algorithm: Literal["sliding_window", "token_bucket"] = "sliding_window"
     keys: Keys | None = None
+    key_upkeep: UpkeepForm = UpkeepForm()
     hold: HoldForm = HoldForm()
     jitter: Duration = 500  # limiter 4.1
     backoff: BackoffForm = BackoffForm(type="exponential")
     mode: Mode = "enforce"
     cost_mapping: dict[Text, Amount] = Field(default={}, alias="costMapping")
-    upstream: Annotated[Any, BeforeValidator(_read_by(spellings.origin)), WithJsonSchema(_TEXT_SCHEMA)] = None
-    connect_to: Annotated[Any, BeforeValidator(_read_by(spellings.address)), WithJsonSchema(_TEXT_SCHEMA)] = None
+    upstream: Annotated[Any, BeforeValidator(read_by(spellings.origin)), WithJsonSchema(TEXT_SCHEMA)] = None
+    connect_to: Annotated[Any, BeforeValidator(read_by(spellings.address)), WithJsonSchema(TEXT_SCHEMA)] = None
     upstream_ca: Text | None = None

@@ -54,6 +54,8 @@ class Written:
         form = self.form
         if form.concurrent is not None:
             return "concurrent", form.concurrent
+        if form.audio_minutes is not None:
+            return self.meter or "audio_seconds", form.audio_minutes * 60
         if form.capacity is not None:
             return self.meter or form.meter or "requests", form.capacity * self.factor
         meter, amount = next((name, getattr(form, name)) for name in METERS if getattr(form, name) is not None)

@@ -15,12 +15,10 @@ from functools import lru_cache
 
 from .backoff import delay_ms
 from .dialects import Reading
-from .policy import Backoff, Endpoint, Key, Limit, Service
+from .policy import Backoff, Endpoint, Key, Limit, Service, Upkeep
 from .verdict import Block, Candidate, Charge, Grant, Lesson, Plan, Refuse
 
-# A key that was refused as invalid is tried again after a day: someone may have reinstated it, and one call a day
-# is what finding out costs. A key whose quota is used up and that says no time: an hour, for the same reason.
-DEAD_MS = 86_400_000
+# A caller's own key whose quota is used up and that says no time: one call an hour is what finding out costs.
 EXHAUSTED_MS = 3_600_000
 # The gate counts below 2^53 (limiter 4.3), and a client may ask for any number of tokens: a larger cost is as much too
 # large for every limit as this one.
@@ -28,6 +26,8 @@ _MOST = 2**53 - 1
 # Characters of scope values up to which their hash is remembered: a user and a model name at their longest (head.py,
 # meters/estimate.py: 256 each).
 _REMEMBERED = 512
+
+_NO_UPKEEP = Upkeep()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +53,8 @@ class Facts:
     """Of the tier."""
     priority: int = 0
     """Among the calls of the same user, 0 to 9."""
+    replayable: bool = False
+    """It can be sent again, with another key."""
     again: str = ""
     """As in Plan."""
     unpriced: bool = False
@@ -73,8 +75,8 @@ class _Outline:
     """Bucket and limit."""
     draws: tuple[tuple[tuple[str, Limit], ...], ...]
     """The same for each group, or each key where a limit is the key's own."""
-    candidates: tuple[tuple[str, str, tuple[str, ...], int], ...]
-    """Key, group, scopes, place in `draws`."""
+    candidates: tuple[tuple[str, str, tuple[str, ...], int, int], ...]
+    """Key, group, scopes, place in `draws`, rank."""
 
 
 # Users and models come from outside, so what is remembered of them is bounded; a table that is full starts anew.
@@ -107,13 +109,16 @@ def plan(facts: Facts) -> Plan | Refuse:
         model=facts.model,
         flow=outline.flow,
         charges=_charges(outline.common, common_costs),
-        candidates=tuple([Candidate(key, group, blocks, taken[at]) for key, group, blocks, at in outline.candidates]),
+        candidates=tuple(
+            [Candidate(key, group, blocks, taken[at], rank) for key, group, blocks, at, rank in outline.candidates]
+        ),
         max_wait_ms=max_wait_ms,
         max_queue=service.hold.max_queue,
         tier=outline.tier,
         weight=outline.weight,
         priority=facts.priority,
         observe=service.mode != "enforce",
+        replayable=facts.replayable,
         again=facts.again,
         outline=outline,
     )
@@ -124,9 +129,11 @@ MAX_WAIT_MS = 600_000
 
 
 def costs_of(service: Service, endpoint: Endpoint, model: str | None, counted: Mapping[str, float]) -> dict[str, float]:
-    """What a call costs by meter: the endpoint's fixed costs, `costMapping` for its requests, what was counted, and in
-    USD the price of that beside what the endpoint itself costs."""
+    """What a call costs by meter: what was counted, the endpoint's costs as the least of each, `costMapping` for its
+    requests, and in USD the price of that beside what the endpoint itself costs."""
     costs = {**endpoint.costs, **counted}
+    for meter, least in endpoint.costs.items():
+        costs[meter] = max(costs[meter], least)
     if "requests" in costs and model is not None:
         costs["requests"] *= service.cost_mapping.get(model, 1.0)
     price = service.prices.of(model)
@@ -161,34 +168,53 @@ def learn(
     attempt: int,
     pooled: bool,
     wide: bool = False,
+    status: int = 0,
+    upkeep: Upkeep = _NO_UPKEEP,
+    endpoint: str | None = None,
+    jitter: float = 0.0,
 ) -> Lesson:
     """What a reply means for its key, its group and this call.
 
     `attempt` counts from 0. A 429 rests the group for the call's model (Q16 of limiter 18) until Retry-After, or for
     the backoff's delay; the whole group if another of its models was refused too (`wide`). A refused or used-up key
-    rests alone, so that the others go on.
+    rests alone, so that the others go on, until a call that tries it succeeds; a used-up one is not tried before the
+    time the upstream named. `endpoint`: whose limit is being found out, so that it rests alone. `jitter`: of
+    that delay, drawn from 0 to 1.
+    What the operator said of the status (`upkeep`) goes before what the reply means.
     """
-    meaning = reading.meaning
-    if meaning == "ok" or meaning == "fault":
-        return Lesson(counted=reading.counted, meaning=meaning)
-    if meaning == "overloaded":
-        return Lesson(counted=reading.counted, meaning=meaning)
+    meaning, scope = upkeep.meaning(status, reading.meaning) if pooled else reading.meaning, reading.scope
+    if meaning != reading.meaning and meaning != "slow_down":
+        scope = "key"
+
+    def block(where: str, for_ms: int, every_ms: int = 0, known: bool = True) -> Block:
+        key = grant.key if pooled else ""
+        every = every_ms if pooled else 0
+        return Block(where, for_ms, meaning, status, key, model if where[0] == "m" else None, every, known)
+
+    def lesson(*blocks: Block, retry: bool = False) -> Lesson:
+        return Lesson(blocks=blocks, retry=retry, counted=reading.counted, meaning=meaning)
+
+    after_ms = reading.retry_after_ms
     if meaning == "slow_down":
-        for_ms = reading.retry_after_ms
-        if for_ms is None:
-            for_ms = delay_ms(backoff, attempt)
-        narrow = reading.scope == "group_model" and not wide
-        scope = model_scope(grant.group, model) if narrow else group_scope(grant.group)
-        return Lesson(blocks=(Block(scope, for_ms, meaning),), retry=True, counted=reading.counted, meaning=meaning)
+        narrow = scope == "group_model" and not wide
+        where = model_scope(grant.group, model) if narrow else group_scope(grant.group)
+        if endpoint is not None:
+            where = endpoint_scope(grant.group, endpoint)
+        elif scope == "key" and pooled:
+            where = key_scope(grant.key)
+        return lesson(
+            block(where, after_ms if after_ms is not None else delay_ms(backoff, attempt, jitter)), retry=True
+        )
     if meaning == "exhausted":
-        for_ms = reading.retry_after_ms if reading.retry_after_ms is not None else EXHAUSTED_MS
-        scope = key_scope(grant.key) if reading.scope == "key" else group_scope(grant.group)
-        return Lesson(blocks=(Block(scope, for_ms, meaning),), retry=pooled, counted=reading.counted, meaning=meaning)
-    # dead: a caller's own key is not ours to take out, the next call brings another
-    if not pooled:
-        return Lesson(counted=reading.counted, meaning=meaning)
-    blocks = (Block(key_scope(grant.key), DEAD_MS, meaning),)
-    return Lesson(blocks=blocks, retry=True, counted=reading.counted, meaning=meaning)
+        where = key_scope(grant.key) if scope == "key" else group_scope(grant.group)
+        if not pooled:
+            return lesson(block(where, after_ms if after_ms is not None else EXHAUSTED_MS))
+        every_ms, known = upkeep.probe_ms, after_ms is not None
+        return lesson(block(where, after_ms if after_ms is not None else every_ms, every_ms, known), retry=True)
+    if meaning == "dead" and pooled:
+        # a caller's own key is not ours to take out, the next call brings another
+        return lesson(block(key_scope(grant.key), upkeep.probe_ms, upkeep.probe_ms, False), retry=True)
+    return lesson()
 
 
 def key_scope(key: str) -> str:
@@ -204,6 +230,11 @@ def group_scope(group: str) -> str:
 def model_scope(group: str, model: str | None) -> str:
     """The scope that rests a group for one model."""
     return f"m:{digest(group, model or '')}"
+
+
+def endpoint_scope(group: str, endpoint: str) -> str:
+    """The scope that rests a group for one endpoint."""
+    return f"e:{digest(group, endpoint)}"
 
 
 def digest(*values: str) -> str:
@@ -253,6 +284,7 @@ def _outline(facts: Facts, common_costs: Sequence[int], key_costs: Sequence[int]
     scope = {"model": facts.model or "", "user": facts.user, "client": facts.client, "endpoint": endpoint}
     of_key = [limit for limit, cost in zip(facts.of_key, key_costs, strict=True) if cost]
     common = [limit for limit, cost in zip(facts.common, common_costs, strict=True) if cost]
+    learned = any(limit.learned for limit in of_key)
     shared = not any("key" in limit.per for limit in of_key)
     draws: dict[str, tuple[tuple[str, Limit], ...]] = {}
     candidates = []
@@ -260,8 +292,12 @@ def _outline(facts: Facts, common_costs: Sequence[int], key_costs: Sequence[int]
         name = key.group if shared else key.id
         if name not in draws:
             draws[name] = _buckets(of_key, {**scope, "group": key.group, "key": key.id})
-        blocks = (key_scope(key.id), group_scope(key.group), model_scope(key.group, facts.model))
-        candidates.append((key.id, key.group, blocks, list(draws).index(name)))
+        blocks = [key_scope(key.id), group_scope(key.group), model_scope(key.group, facts.model)]
+        if learned:
+            blocks.append(endpoint_scope(key.group, endpoint))
+        # a tier's reserved keys go before those it shares (limiter 8)
+        rank = 0 if facts.tier is not None and facts.tier in key.reserve_for else 1
+        candidates.append((key.id, key.group, tuple(blocks), list(draws).index(name), rank))
     found = _Outline(
         service=service,
         limits=(facts.common, facts.of_key),
@@ -291,6 +327,6 @@ def _buckets(limits: Iterable[Limit], scope: Mapping[str, str]) -> tuple[tuple[s
 
 
 def _allowed(keys: Sequence[Key], tier: str | None) -> list[Key]:
-    """Keys the tier may use, its reserved ones only where it has any (limiter 8)."""
+    """Keys the tier may use: those reserved for it, then those reserved for nobody."""
     reserved = [key for key in keys if tier is not None and tier in key.reserve_for]
     return reserved + [key for key in keys if not key.reserve_for]

@@ -23,10 +23,30 @@ PLACEHOLDER = "headgate"
 
 Kind = Literal["window", "concurrent", "token_bucket", "quota"]
 Mode = Literal["enforce", "observe", "off"]
-BodyFormat = Literal["none", "chat_completions", "responses", "completions", "embeddings", "messages"]
+BodyFormat = Literal[
+    "none",
+    "chat_completions",
+    "responses",
+    "completions",
+    "embeddings",
+    "moderations",
+    "messages",
+    "gemini",
+    "audio",
+]
 Settle = Literal["exact", "up"]
 Unpriced = Literal["pass", "refuse"]
 ErrorShape = Literal["openai", "anthropic", "google", "plain"]
+Meaning = Literal["ok", "slow_down", "exhausted", "dead", "overloaded", "fault"]
+KeyState = Literal["active", "rate_limited", "exhausted", "error", "off"]
+"""Issue 4, item 7; `off`: by an operator's hand."""
+KeyAction = Literal["rate_limited", "exhausted", "error", "none"]
+_MEANINGS: Mapping[KeyAction, Meaning] = {
+    "rate_limited": "slow_down",
+    "exhausted": "exhausted",
+    "error": "dead",
+    "none": "fault",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +76,10 @@ class Limit:
     """Of a window: when the upstream counts a call (Q13). `end`: what it will cost is held while it is in flight."""
     refill: tuple[int, int] = (0, 1)
     """Of a token bucket: so many 1/scale units in so many milliseconds, a reduced fraction (Q19)."""
+    learned: bool = False
+    """Of a window: nobody publishes N. It is found out (gate/learned.lua); `amount` is the most that is ever tried."""
+    start: int = 0
+    """Of a learned window: what is tried first."""
     period: Period | None = None
     timezone: str = "UTC"
     """Of a calendar quota: when it begins anew."""
@@ -77,7 +101,10 @@ class Limit:
     @property
     def busy_burst(self) -> int:
         """What may leave at once where somebody waits: a tenth (limiter 4.2), and room for two calls, so that a tick
-        that comes late by one loses nothing; never more than `burst`."""
+        that comes late by one loses nothing; never more than `burst`. A hundredth of a learned one: a burst after a
+        rest would find out dearly that it was too short."""
+        if self.learned:
+            return min(self.burst, self.amount // 100)
         tenth = math.ceil(self.amount / 10)
         return min(self.burst, max(tenth, 2 * self.scale) if self.meter == "requests" else tenth)
 
@@ -104,7 +131,7 @@ class Endpoint:
     body: BodyFormat = "none"
     """How the body is read for tokens."""
     costs: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({"requests": 1.0}))
-    """What each call costs whatever its body says, by meter."""
+    """What each call costs at least, whatever its body says, by meter."""
     limits: tuple[Limit, ...] = ()
     """Limits of this endpoint alone, beside the service's."""
     service_limits: bool = True
@@ -163,6 +190,21 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """What becomes of a pool's key that was of no use, and how it comes back."""
+
+    actions: Mapping[int, KeyAction] = field(default_factory=lambda: MappingProxyType({}))
+    """Status of the reply -> what the key is from then on, whatever the body says."""
+    probe_ms: int = 60_000
+    """A key that is out is tried by one call in so many ms: issue 4 asks for at most one a minute."""
+
+    def meaning(self, status: int, read: Meaning) -> Meaning:
+        """What a reply means for the key; `read`: what it says itself."""
+        action = self.actions.get(status)
+        return _MEANINGS[action] if action is not None else read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """A base URL: scheme, host, port and a path prefix without a trailing slash."""
 
@@ -187,6 +229,7 @@ class Service:
     limits: tuple[Limit, ...]
     keys: tuple[Key, ...]
     """Empty: the caller's own credential passes through and is its key."""
+    upkeep: Upkeep = Upkeep()
     hold: Hold
     backoff: Backoff
     mode: Mode = "enforce"
@@ -199,8 +242,9 @@ class Service:
     settle: Settle = "exact"
     """`exact`: the true usage replaces the estimate. `up`: it only adds to it, because the upstream keeps what it
     reserved when the call came in (limiter 14.2)."""
-    token_margin: float = 1.0
-    """Estimated tokens are multiplied by this (provider-facts 2.8)."""
+    token_margin: float | None = None
+    """Estimated tokens are multiplied by this until usage has taught better; None: what is known of the model
+    (meters/margins.py)."""
     ask_usage: bool = False
     """Streams are asked to tell usage, where their API keeps it back (meters/streamusage.py)."""
     prices: Prices = NO_PRICES

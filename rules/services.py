@@ -12,9 +12,10 @@ from .catalogue import Layer
 from .endpoints import endpoints_of
 from .forms import CredentialForm, KeySource, LimitForm, PlaceForm, ServiceForm
 from .keys import pool_of, pool_of_variables
+from .learning import with_learned
 from .limits import OTHERS, Written, compile_limits
 from .mistakes import did_you_mean
-from .policy import Backoff, Credential, CredentialPlace, Endpoint, Hold, Key, Limit, Mode, Service
+from .policy import Backoff, Credential, CredentialPlace, Endpoint, Hold, Key, Limit, Mode, Service, Upkeep
 from .pricetable import table
 from .pricing import NO_PRICES, Price, Prices
 from .sources import Sources, SourceUnreadable, place
@@ -22,6 +23,7 @@ from .sources import Sources, SourceUnreadable, place
 _BEARER = CredentialForm(write=PlaceForm(header="authorization", prefix="Bearer "))
 # What a body that is read gives beside its fixed costs (rules/meters).
 _COUNTED = {"tokens", "input_tokens", "output_tokens"}
+_HEARD = {*_COUNTED, "audio_seconds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,20 @@ def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sou
     endpoints = endpoints_of(own, base, _shared(layers, compiled), compiled)
     prices = _prices(layers)
     _advise(layers, service_limits, endpoints, prices)
+    limits = compiled(service_limits, "")
     keys = _keys(layers, tiers, sources)
     backoff, hold = layers.form("backoff").backoff, layers.form("hold").hold
-    llm = layers.form("llm").llm
+    upkeep, llm = layers.form("key_upkeep").key_upkeep, layers.form("llm").llm
     mode: Mode = "off" if llm and llm_off else layers.form("mode").mode
+    if backoff.type == "adaptive":
+        endpoints = with_learned(
+            endpoints,
+            limits,
+            _COUNTED,
+            window_ms=backoff.window,
+            jitter_ms=jitter_ms,
+            scale=1000 if fractional else 1,
+        )
     hosts = [host for layer in (base, own) if layer is not None for host in layer.form.hosts]
     return Service(
         name=layers.name,
@@ -86,9 +98,13 @@ def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sou
         aliases=_aliases(layers),
         credential=_credential(layers.form("credential").credential or _BEARER),
         endpoints=endpoints,
-        limits=compiled(service_limits, ""),
+        limits=limits,
         keys=keys,
         pooled=bool(keys),
+        upkeep=Upkeep(
+            actions=MappingProxyType({int(status): action for status, action in upkeep.on_status.items()}),
+            probe_ms=upkeep.probe_every,
+        ),
         hold=Hold(max_wait_ms=hold.max_wait, max_queue=hold.max_queue),
         backoff=Backoff(
             type=backoff.type,
@@ -130,8 +146,9 @@ def _prices(layers: Layers) -> Prices:
 def _advise(layers: Layers, limits: Sequence[Written], endpoints: Sequence[Endpoint], prices: Prices) -> None:
     """Say which limits of the service cannot bind, and what a budget does not count."""
     counted = {meter for endpoint in endpoints if endpoint.service_limits for meter in endpoint.costs}
-    if any(endpoint.body != "none" for endpoint in endpoints):
-        counted |= _COUNTED
+    for endpoint in endpoints:
+        if endpoint.body != "none":
+            counted |= _HEARD if endpoint.body == "audio" else _COUNTED
     if prices.rows and counted & {*_COUNTED, "audio_seconds"}:
         counted.add("usd")
     budget = None
@@ -237,6 +254,9 @@ def _keys(layers: Layers, tiers: Collection[str], sources: Sources) -> tuple[Key
             if tier not in tiers:
                 message = f"names no tier of this configuration{did_you_mean(tier, tiers)}"
                 layer.ground.wrong((*stands, "reserve_for"), message)
+        if form.reserve_for and any(key.group == form.group and not key.reserve_for for key in keys):
+            message = f"reserves nothing: other keys draw on the same limits of group {form.group}"
+            layer.ground.advise((*stands, "reserve_for"), message)
     return keys
 
 

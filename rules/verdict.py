@@ -36,6 +36,8 @@ class Candidate:
     group: str
     blocks: tuple[str, ...]
     charges: tuple[Charge, ...]
+    rank: int = 0
+    """Keys of the least rank go first: those reserved for the call's tier (limiter 8)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +62,8 @@ class Plan:
     """Within the flow, 0 to 9; the highest goes first."""
     observe: bool = False
     """Count, never hold or refuse."""
+    replayable: bool = False
+    """It can be sent again with another key, so it may try one out that has been of no use."""
     again: str = ""
     """What the call is known by when it comes back after a refusal: a hash of what it asks for. Empty: nothing is
     promised to it."""
@@ -103,6 +107,10 @@ class Grant:
     """By the clock of whoever asked. Later the call must not leave: it is refunded and asks again (limiter.md Q10)."""
     observed: Observed | None = None
     """Of a service that is only observed; None: it fitted."""
+    tries: tuple[str, ...] = ()
+    """Scopes that rest until a call through them succeeds, and this is one (gate/rests.lua)."""
+    made_ms: float = -math.inf
+    """It was made no earlier, by the clock of whoever asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +181,16 @@ class Block:
     for_ms: int
     reason: str
     """slow_down, exhausted, dead."""
+    status: int = 0
+    """What the upstream answered; 0: something else said so."""
+    key: str = ""
+    """Id of the pool's key that met it; empty: the caller's own, of which nothing is kept."""
+    model: str | None = None
+    every_ms: int = 0
+    """Not 0: it does not end by itself, but when a call that tries it succeeds: the first after `for_ms`, then one in
+    so many."""
+    known: bool = True
+    """It is known that it ends after `for_ms`, so that calls may wait for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""`/metrics`, `/healthz`, `/readyz`.
+"""`/metrics`, `/healthz`, `/readyz`, and what others add under `/api/`.
 
 Health is shallow and never reads the store: all replicas share it, and a store that is away must not take them all
 out of service at once (operators 0, 3). What is degraded is said in the body, and in a metric.
@@ -6,26 +6,38 @@ out of service at once (operators 0, 3). What is degraded is said in the body, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ..settings import Address
+
+_MOST_BODY = 65_536
+"""Bytes of a request's body: what is asked here takes a line."""
 
 
 class Admin:
     """Serves until `close`."""
 
     def __init__(
-        self, registry: CollectorRegistry, *, ready: Callable[[], str | None], degraded: Callable[[], str | None]
+        self,
+        registry: CollectorRegistry,
+        *,
+        ready: Callable[[], str | None],
+        degraded: Callable[[], str | None],
+        api: Iterable[web.AbstractRouteDef] = (),
+        middleware: Iterable[Middleware] = (),
     ) -> None:
-        """`ready`: why not, or None. `degraded`: why, or None."""
+        """`ready`: why not, or None. `degraded`: why, or None. `api`: routes under `/api/`, and `middleware` before
+        every route."""
         self._registry = registry
         self._ready = ready
         self._degraded = degraded
-        application = web.Application()
+        application = web.Application(middlewares=tuple(middleware), client_max_size=_MOST_BODY)
+        application.router.add_routes(api)
         application.router.add_get("/metrics", self._metrics)
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)

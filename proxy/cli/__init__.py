@@ -11,6 +11,7 @@ _VERBS = {
     "serve": "start the proxy",
     "check": "read a configuration and say everything that is wrong with it",
     "explain": "say what would happen to a call, and why",
+    "keys": "list the pools' keys with their states, turn one off or on",
     "env": "print the variables a worker exports",
     "run": "start a command with those variables set",
     "ca": "show or export the certificate workers must trust",

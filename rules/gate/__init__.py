@@ -10,6 +10,7 @@ gauge         calls in flight, a part per replica
 twin          the upstream's token bucket, mirrored
 quota         N per calendar day or month
 agreed        which N holds while configurations differ
+learned       how much of a window may be used where nobody publishes its N
 bucket        the buckets a tick touches: read once, written once
 call          a waiting call as it travels
 frames        what the records of many waiting calls share
@@ -20,17 +21,19 @@ rivals        how much goes before a call that comes now
 draws         which pools draw on a bucket
 line          who waits: flows, and their calls in order
 leaving       calls that leave the line together
-pool          which key may serve, and which rest
+rests         which keys, groups and models rest, and why
+pool          which key may serve
 promise       what refused calls were told, and the room kept for them
 decision      whether a call fits, and when it would
 answer        what a tick says, and what it charges for it
 dispatch      grant, park or refuse, the smallest start tag first
+told          what replies and operators say of keys and of learned limits
 tick          one run: guard, operations, reply
 entry_redis   how Redis calls tick;  entry_tables: how this process does
 
 engine.py     the host in this process;  wire.py: operations and replies as both hosts speak them
 standing.py   lanes and dominant shares, as the wire carries them;  explain.py: the tick that only asks
-lateness.py   how long a grant may be on its way
+resting.py    which keys rest, as the wire carries it;  lateness.py: how long a grant may be on its way
 """
 
 from __future__ import annotations
@@ -45,6 +48,7 @@ _ALGORITHM = (
     "twin",
     "quota",
     "agreed",
+    "learned",
     "bucket",
     "call",
     "frames",
@@ -55,11 +59,13 @@ _ALGORITHM = (
     "draws",
     "line",
     "leaving",
+    "rests",
     "pool",
     "promise",
     "decision",
     "answer",
     "dispatch",
+    "told",
     "tick",
 )
 

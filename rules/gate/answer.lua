@@ -1,9 +1,10 @@
 -- What a tick answers: grants, refusals and holds for its own replica, and grants pushed to the others. Law: a grant
--- charges everything it names, and moves the tags of whoever had his turn.
+-- charges everything it names, and moves the tags of whoever had his turn. Before a grant whose outcome tells whether a
+-- resting key is back stands {TRIES, n}.
 local answer = {}
 do
   local FAR = order.FAR
-  local GRANT, REFUSE, PUSHED, HELD, SEEN, OBSERVED = 1, 2, 3, 4, 5, 6
+  local GRANT, REFUSE, PUSHED, HELD, SEEN, OBSERVED, TRIES = 1, 2, 3, 4, 5, 6, 7
   local CODES = { wait_too_long = 1, never_fits = 2, queue_full = 3, no_key = 4, store_unavailable = 5, hold_expired = 6 }
   local answers, pushed, pushed_to
 
@@ -34,9 +35,9 @@ do
   -- How things stand for a call that would go at `at`: the candidate (nil: that which fits earliest) and its rest, then
   -- each limit: {used, amount, what goes before the call, when it fits behind that, 1: its pace decides that}.
   function answer.see(head, index, at)
-    index = index or pool.earliest(head.frame, head.costs, {}, head)
+    index = index or pool.earliest(head.frame, head.costs, {}, head, head.tries)
     local candidate = head.frame.candidates[index]
-    local rest = math.max(0, pool.rests_until(head.frame, candidate) - this.now)
+    local rest = math.max(0, (rests.stands(candidate)) - this.now)
     say({ SEEN, head.n, index, rest, wait_until(at), #head.frame.commons + #candidate.limits })
     local function stand(limits, before, of_key)
       for i, limit in ipairs(limits) do
@@ -81,6 +82,9 @@ do
     local candidate = head.frame.candidates[index]
     local own = head.owner == this.replica
     local out, slices = own and answers or {}, {}
+    if rests.try(candidate) then
+      out[#out + 1], out[#out + 2] = TRIES, head.n
+    end
     local start, fullest, at = #out, -1, 0
     local from, last = start + 5, start + 5
     local function take(limits, before)

@@ -3,6 +3,7 @@
 --
 -- A limit here is {id, kind, amount, w, length}: bucket id, kind, N, and two numbers of its kind:
 --   w  a window: slice and window length in milliseconds, bursts `idle` and `busy` (pace.lua; 0: not paced)
+--      `learned`: how much of N is used is found out (learned.lua), from `start` on
 --   e  the same, counted by the upstream when a call ends       c  calls in flight: none
 --   t  a token bucket: units refilled, in how many milliseconds  q  a quota: ends of two periods, and `jitter`
 local bucket = {}
@@ -17,6 +18,7 @@ do
   function bucket.begin()
     opened, listed, freed, is_freed, of_limit = {}, {}, {}, {}, {}
     gauge.begin()
+    learned.begin()
   end
 
   local function keep(name, b)
@@ -78,7 +80,17 @@ do
   -- What holds now, and until when another replica holds it below the limit's own (agreed.lua).
   function bucket.amount(limit)
     local amount, till = agreed.amount(limit)
+    if limit.learned then
+      local b = bucket.open(limit)
+      amount = min(amount, learned.amount(b, limit, b.sum))
+    end
     return bucket.part(amount), till
+  end
+
+  -- The same for a call: what is only learned turns none away for ever because it costs more.
+  local function amount_for(limit, cost)
+    local amount, till = bucket.amount(limit)
+    return limit.learned and max(amount, cost) or amount, till
   end
 
   -- What calls in flight will cost where the upstream counts at their end (Q13): held by their replicas until then.
@@ -95,7 +107,7 @@ do
   end
 
   function bucket.fits(limit, cost)
-    local amount = bucket.amount(limit)
+    local amount = amount_for(limit, cost)
     if bucket.used(limit) + cost > amount then
       return false
     end
@@ -124,7 +136,7 @@ do
 
   -- When `cost` will fit behind `ahead` more; FAR where only a release can tell, or nothing.
   function bucket.earliest(limit, cost, ahead)
-    local amount, till = bucket.amount(limit)
+    local amount, till = amount_for(limit, cost)
     local at = earliest(limit, cost, ahead, amount)
     if till and at > till then
       -- the smaller N may be named no more by then, and nothing else would tell
@@ -141,6 +153,21 @@ do
       return SHARE * limit.w / (limit.length * max(1, limit.amount))
     end
     return 0
+  end
+
+  -- The same, and where calls in flight decide, when so many are expected to have ended: a guess, by which nothing is
+  -- granted and nobody is woken.
+  function bucket.expected(limit, cost, ahead)
+    local amount = bucket.amount(limit)
+    if limit.kind ~= "c" or cost > amount or amount == 0 then
+      return bucket.earliest(limit, cost, ahead)
+    end
+    local b = bucket.open(limit)
+    local short, lasts = b.used + cost + ahead - amount, gauge.lasts(b)
+    if short <= 0 then
+      return this.now
+    end
+    return lasts and min(FAR, this.now + floor(short * lasts / amount)) or FAR
   end
 
   -- Whether it is the window's pace, and not the window, that lets `cost` go no earlier than `at`.
@@ -225,6 +252,11 @@ do
     end
   end
 
+  -- A call that was sent `ago` ms ago was refused: what is learned of the window it was charged to.
+  function bucket.refused(id, w, length, ago)
+    learned.cut(id, length, open_window(id, w, length).sum, ago)
+  end
+
   function bucket.state(replica, id, value)
     note_freed(id, gauge.state(replica, open_gauge(id), value))
   end
@@ -266,5 +298,6 @@ do
       end
     end
     gauge.save_parts()
+    learned.save()
   end
 end

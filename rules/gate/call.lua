@@ -3,7 +3,8 @@
 -- name is a hash of the rest, so it may stand for it.
 --
 -- Frame: `pool candidates commons class weight name` (weight in thousandths), then each common limit, then for each
--- candidate `key group scopes.. limits..` (counts first). A limit is `id kind N w L`, a window `id w N w L idle busy`,
+-- candidate `key group rank scopes.. limits..` (counts first; of the least rank the call may have is taken first). A limit is `id kind N w L`, a window `id w N w L idle busy`,
+-- one whose N is learned `id l N w L idle busy start`,
 -- a quota `id q N end next J`. Costs stand in the same order: commons, then candidate by candidate.
 local call = {}
 do
@@ -25,6 +26,10 @@ do
       elseif out[i].kind == "w" or out[i].kind == "e" then
         out[i].idle, out[i].busy = tonumber(t[at]), tonumber(t[at + 1])
         at = at + 2
+      elseif out[i].kind == "l" then
+        out[i].kind, out[i].learned = "w", true
+        out[i].idle, out[i].busy, out[i].start = tonumber(t[at]), tonumber(t[at + 1]), tonumber(t[at + 2])
+        at = at + 3
       end
     end
     return at
@@ -76,9 +81,11 @@ do
     local at = limits(t, 7, tonumber(t[3]), frame.commons)
     local costs = #frame.commons
     for i = 1, tonumber(t[2]) do
-      local candidate = { key = t[at], group = t[at + 1], scopes = {}, limits = {}, from = costs, index = i }
-      local scopes, count = tonumber(t[at + 2]), tonumber(t[at + 3])
-      at = at + 4
+      local candidate = {
+        key = t[at], group = t[at + 1], rank = tonumber(t[at + 2]), scopes = {}, limits = {}, from = costs, index = i,
+      }
+      local scopes, count = tonumber(t[at + 3]), tonumber(t[at + 4])
+      at = at + 5
       for j = 1, scopes do
         candidate.scopes[j] = t[at]
         at = at + 1
@@ -142,11 +149,12 @@ do
     return replica .. "-" .. string.format("%012.0f", n)
   end
 
-  -- Flow, name of the frame, enqueue time, deadline, priority, share and costs.
+  -- Flow, name of the frame, enqueue time, deadline, priority, share, whether it may be sent twice, and costs.
   function call.record(head)
     local text = order.text
     local words = {
       head.flow, head.frame.name, text(head.enqueued), text(head.deadline), text(head.priority), text(head.share),
+      head.tries and "1" or "0",
     }
     for i = 1, #head.costs do
       words[#words + 1] = text(head.costs[i])
@@ -168,7 +176,8 @@ do
     local owner, n = call.owner(attempt)
     return {
       attempt = attempt, owner = owner, n = n, flow = flow, enqueued = numbers[1], deadline = numbers[2],
-      priority = numbers[3], share = numbers[4], costs = { unpack(numbers, 5) }, frame = frame, class = frame.class,
+      priority = numbers[3], share = numbers[4], tries = numbers[5] == 1, costs = { unpack(numbers, 6) },
+      frame = frame, class = frame.class,
     }
   end
 end

@@ -30,24 +30,25 @@ do
     if where then
       return nil, where, at, position
     end
-    local index = pool.choose(head.frame, head.costs, without)
+    local index = pool.choose(head.frame, head.costs, without, head.tries)
     if index then
       return index
     end
-    local held, t, binds = pool.earliest(head.frame, head.costs, without, nil)
+    local held, t, binds = pool.earliest(head.frame, head.costs, without, nil, head.tries)
     return nil, "p:" .. head.frame.pool, t, binds or 0, held
   end
 
   -- When an arrival would be served behind those that go before it: time, position.
   function decision.estimate(head)
     local at, position = this.now, 0
+    local fits = head.owed and bucket.expected or bucket.earliest
     for i, limit in ipairs(head.frame.commons) do
-      local t = bucket.earliest(limit, head.costs[i], line.ahead(head, limit, false, head.costs[i]))
+      local t = fits(limit, head.costs[i], line.ahead(head, limit, false, head.costs[i]))
       if t > at then
         at, position = t, i
       end
     end
-    local _, t, binds = pool.earliest(head.frame, head.costs, NOTHING, head)
+    local _, t, binds = pool.earliest(head.frame, head.costs, NOTHING, head, head.tries)
     if t > at then
       at, position = t, binds
     end
@@ -100,6 +101,9 @@ do
 
   -- An arrival that does not go now is refused: code, position, time; or (nil) held: then position and time too.
   function decision.turned_away(head)
+    if pool.is_out(head.frame) then
+      return "no_key", 0, pool.all_rest_until(head.frame)
+    end
     local at, position = decision.estimate(head)
     if at > head.deadline and at < FAR or head.deadline <= this.now then
       local rested = pool.all_rest_until(head.frame)

@@ -39,13 +39,14 @@ do
     end
   end
 
-  -- When a refused call should come back, where that is known.
+  -- When a refused call should come back, where that is known. `at`: when the limits say that it would go.
   local function tell(head, at)
-    if head.again == "-" then
+    local latest, turn = decision.latest(head)
+    if latest >= FAR or (head.again == "-" and at < FAR) then
       return at
     end
-    local latest, turn = decision.latest(head)
-    return latest < FAR and promise.tell(head, math.max(at, latest), turn) or at
+    at = at < FAR and math.max(at, latest) or latest
+    return head.again == "-" and at or promise.tell(head, at, turn)
   end
 
   -- A call whose time in the line is up is told when to come back.
@@ -81,7 +82,8 @@ do
     end
     if not index then
       answer.observe(head, code, position, at)
-      index = pool.choose(head.frame, head.costs, NOTHING) or pool.earliest(head.frame, head.costs, NOTHING, nil)
+      index = pool.choose(head.frame, head.costs, NOTHING, head.tries)
+        or pool.earliest(head.frame, head.costs, NOTHING, nil, head.tries)
     end
     answer.grant(head, index)
   end
@@ -272,6 +274,13 @@ do
       end
     end
     return best, best_one
+  end
+
+  -- A key is back: whoever waits for one may look.
+  function dispatch.wake_pools()
+    for _, name in ipairs(place.timed("p:")) do
+      dispatch.wake(name)
+    end
   end
 
   local function wake_what_can_move()

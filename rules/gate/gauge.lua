@@ -3,10 +3,17 @@
 --
 -- The parts live in one hash per replica, so that a dead replica is forgotten in one read: `r:<replica>` what it has
 -- acknowledged or was given in its own tick, `u:<replica>` what other replicas' ticks gave it and it has not yet seen.
+--
+-- How long a unit is held on average follows from how many were in use how long, `a` in unit milliseconds until `t`, and
+-- how many came back, `n` (Little 1961: L = lambda W). Both are halved now and then, so that the past fades.
 local gauge = {}
 do
   -- Replicas state their gauges again each minute (proxy), far inside this.
   local LIFE = 900000
+  -- Units that came back before the sums are halved.
+  local MANY = 64
+  -- Far below 2^53.
+  local MOST = 1125899906842624
   local parts = {}
 
   function gauge.begin()
@@ -15,8 +22,12 @@ do
 
   function gauge.load(id, now)
     local key = "g:" .. id
-    local v = store.numbers(key, { "used", "q" })
-    return { key = key, id = id, now = now, used = v[1] or 0, q = v[2] or 0, changed = false, queued = false }
+    local v = store.numbers(key, { "used", "q", "a", "t", "n" })
+    local used, at = v[1] or 0, v[4] or now
+    return {
+      key = key, id = id, now = now, used = used, q = v[2] or 0, area = math.min((v[3] or 0) + used * (now - at), MOST),
+      back = v[5] or 0, changed = false, queued = false,
+    }
   end
 
   -- Adds to a replica's part and to the bucket; returns the part as it was.
@@ -37,6 +48,7 @@ do
     local before = of.values[b.id]
     if value ~= before then
       b.used = math.max(0, b.used + (value - before))
+      b.back = b.back + math.max(0, before - value)
       b.changed = true
     end
     of.values[b.id] = value
@@ -65,10 +77,18 @@ do
     return out
   end
 
+  -- How many milliseconds a unit is held, as far as is known; nil: none has come back yet.
+  function gauge.lasts(b)
+    return b.back > 0 and b.area / b.back or nil
+  end
+
   function gauge.save(b)
-    local values = { "used", b.used }
+    if b.back >= MANY then
+      b.area, b.back = math.floor(b.area / 2), math.floor(b.back / 2)
+    end
+    local values = { "used", b.used, "a", b.area, "t", b.now, "n", b.back }
     if b.queued then
-      values[3], values[4] = "q", b.q
+      values[9], values[10] = "q", b.q
     end
     store.put(b.key, values)
     store.expire(b.key, LIFE)

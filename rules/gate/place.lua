@@ -170,6 +170,20 @@ do
     return out
   end
 
+  -- Places whose names begin so and that will be looked at some time.
+  function place.timed(prefix)
+    local out = {}
+    if this.waiting > 0 then
+      local flat = store.zrange("wake", 0, -1)
+      for i = 1, #flat, 2 do
+        if string.sub(flat[i], 1, #prefix) == prefix then
+          out[#out + 1] = flat[i]
+        end
+      end
+    end
+    return out
+  end
+
   -- Earliest wake after this tick; FAR when nothing waits for a time.
   function place.next_wake()
     local flat = store.zrange("wake", 0, 0)

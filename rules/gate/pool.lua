@@ -1,5 +1,6 @@
--- Which key may serve a call (limiter.md 8): not resting, all its limits fit; the least recently granted group first,
--- then the key in it, by a counter of grants, because several grants share a millisecond.
+-- Which key may serve a call (limiter.md 8): not resting, all its limits fit; keys reserved for its tier first, then the
+-- least recently granted group, then the key in it, by a counter of grants, because several grants share a millisecond.
+-- A key that waits to be tried (rests.lua) goes before all others, once: no call can be spared for that otherwise.
 --
 -- Calls that wait for a pool each hold one candidate, the one that will fit them earliest; later calls of the same
 -- pool leave it, and what shares a bucket with it, alone (Q3), and may use the others.
@@ -7,10 +8,10 @@ local pool = {}
 do
   local FAR = order.FAR
   local LIFE = 86400000
-  local counters, touched, rests, held, dirty_held, blocks = {}, {}, {}, {}, {}, {}
+  local counters, touched, held, dirty_held = {}, {}, {}, {}
 
   function pool.begin()
-    counters, touched, rests, held, dirty_held, blocks = {}, {}, {}, {}, {}, {}
+    counters, touched, held, dirty_held = {}, {}, {}, {}
   end
 
   local function read_counters(frame)
@@ -29,47 +30,6 @@ do
         counters[missing[i]] = found[i] or 0
       end
     end
-  end
-
-  local function read_rests(frame)
-    local missing = {}
-    for _, candidate in ipairs(frame.candidates) do
-      for _, scope in ipairs(candidate.scopes) do
-        if not rests[scope] then
-          rests[scope] = 0
-          missing[#missing + 1] = scope
-        end
-      end
-    end
-    if #missing > 0 then
-      local found = store.zscores("blk", missing)
-      for i = 1, #missing do
-        rests[missing[i]] = found[i] or 0
-      end
-    end
-  end
-
-  -- Until when the candidate rests; 0 when it does not. Costs nothing while nothing is blocked.
-  function pool.rests_until(frame, candidate)
-    if this.blocked <= this.now then
-      return 0
-    end
-    read_rests(frame)
-    local latest = 0
-    for _, scope in ipairs(candidate.scopes) do
-      if rests[scope] > latest then
-        latest = rests[scope]
-      end
-    end
-    return latest > this.now and latest or 0
-  end
-
-  function pool.block(scope, ms)
-    local old = rests[scope] or store.zscores("blk", { scope })[1] or 0
-    local till = math.max(old, this.now + ms)
-    rests[scope] = till
-    blocks[#blocks + 1] = scope
-    this.blocked = math.max(this.blocked, till)
   end
 
   local function fits(candidate, costs)
@@ -93,72 +53,116 @@ do
       end
       return true
     end
-    return pool.rests_until(frame, candidate) == 0 and have_room(frame.commons, 0)
-      and have_room(candidate.limits, candidate.from)
+    local at, to_try = rests.stands(candidate)
+    return at == 0 and not to_try and have_room(frame.commons, 0) and have_room(candidate.limits, candidate.from)
   end
 
-  -- Index of the candidate to grant now, or nil. `without`: candidates that earlier calls hold.
-  function pool.choose(frame, costs, without)
-    local best, best_group, best_key
+  -- No candidate is sound: each is off, or waits to be tried.
+  local function none_sound(frame)
+    if this.kept == 0 then
+      return false
+    end
+    for _, candidate in ipairs(frame.candidates) do
+      local at, tries = rests.stands(candidate)
+      if not tries and at < FAR then
+        return false
+      end
+    end
+    return true
+  end
+
+  -- A call that cannot be sent twice tries a key out only where no other could serve it.
+  local function may_try(frame, tries)
+    return tries or none_sound(frame)
+  end
+
+  -- Index of the candidate to grant now, or nil. `without`: candidates that earlier calls hold; `tries`: the call may
+  -- be sent again with another key.
+  function pool.choose(frame, costs, without, tries)
+    local best, best_rank, best_group, best_key
     local single = #frame.candidates == 1
     for i, candidate in ipairs(frame.candidates) do
-      if not without[i] and pool.rests_until(frame, candidate) == 0 and fits(candidate, costs) then
-        if single then
+      local at, to_try = rests.stands(candidate)
+      if not without[i] and at == 0 and (not to_try or may_try(frame, tries)) and fits(candidate, costs) then
+        if single or to_try then
           return i
         end
         read_counters(frame)
-        local group, key = counters["g" .. candidate.group], counters["k" .. candidate.key]
-        if not best or group < best_group or (group == best_group and key < best_key) then
-          best, best_group, best_key = i, group, key
+        local rank, group, key = candidate.rank, counters["g" .. candidate.group], counters["k" .. candidate.key]
+        if not best or rank < best_rank
+          or (rank == best_rank and (group < best_group or (group == best_group and key < best_key))) then
+          best, best_rank, best_group, best_key = i, rank, group, key
         end
       end
     end
     return best
   end
 
-  -- When the candidate will fit: time, and the place in the costs of the limit that binds (0: it rests).
-  local function ready_at(frame, candidate, costs, behind)
-    local at, binds = pool.rests_until(frame, candidate), 0
+  -- When the candidate will fit: time, the place in the costs of the limit that binds (0: it rests), and whether nobody
+  -- knows that it will serve then.
+  local function ready_at(frame, candidate, costs, behind, tries)
+    local at, to_try, unsure = rests.stands(candidate)
+    local binds = 0
     if at == 0 then
-      at = this.now
+      at, unsure = this.now, to_try and not may_try(frame, tries)
+    end
+    if unsure and (behind or at == this.now) then
+      at = FAR
     end
     for i, limit in ipairs(candidate.limits) do
       local ahead = behind and line.ahead(behind, limit, true, costs[candidate.from + i]) or 0
       -- a key whose limit is smaller than the call never serves it, and must not be waited for
-      local t = bucket.earliest(limit, costs[candidate.from + i], ahead)
+      local t = (behind and behind.owed and bucket.expected or bucket.earliest)(limit, costs[candidate.from + i], ahead)
       if t > at then
         at, binds = t, candidate.from + i
       end
     end
-    return at, binds
+    return at, binds, unsure
   end
 
   -- `behind`: the call that waits for it, behind others; nil: the next to go.
-  -- The candidate that will fit earliest: index, time, what binds. nil where all are left out.
-  function pool.earliest(frame, costs, without, behind)
-    local best, best_at, best_binds
+  -- The candidate that will fit earliest, of those that are sure to serve if there are such: index, what binds, and when
+  -- to look. nil where all are left out.
+  function pool.earliest(frame, costs, without, behind, tries)
+    local best, best_at, best_binds, best_unsure
+    local soonest = FAR
     for i, candidate in ipairs(frame.candidates) do
       if not without[i] then
-        local at, binds = ready_at(frame, candidate, costs, behind)
-        if not best or at < best_at then
-          best, best_at, best_binds = i, at, binds
+        local at, binds, unsure = ready_at(frame, candidate, costs, behind, tries)
+        soonest = math.min(soonest, at)
+        if not best or (best_unsure and not unsure) or (best_unsure == unsure and at < best_at) then
+          best, best_at, best_binds, best_unsure = i, at, binds, unsure
         end
       end
     end
-    return best, best_at, best_binds
+    return best, best and soonest, best_binds
   end
 
-  -- When the first candidate wakes, if all of them rest; else nil.
+  -- When the first candidate wakes, if all of them rest; else nil. FAR: nobody knows.
   function pool.all_rest_until(frame)
     local first = FAR
     for _, candidate in ipairs(frame.candidates) do
-      local till = pool.rests_until(frame, candidate)
+      local till = rests.stands(candidate)
       if till == 0 then
         return nil
       end
       first = math.min(first, till)
     end
     return first
+  end
+
+  -- No candidate is there to be waited for: each is off, or rests and nobody knows until when.
+  function pool.is_out(frame)
+    if this.kept == 0 then
+      return false
+    end
+    for _, candidate in ipairs(frame.candidates) do
+      local at, _, unsure = rests.stands(candidate)
+      if at == 0 or not unsure then
+        return false
+      end
+    end
+    return true
   end
 
   -- The grant is counted for its key and group, where there was a choice: a caller's own key has no rival, and must
@@ -252,13 +256,6 @@ do
     if #values > 0 then
       store.put("k", values)
       store.expire("k", LIFE)
-    end
-    if #blocks > 0 then
-      store.ztrim("blk", this.now)
-      for _, scope in ipairs(blocks) do
-        store.zput("blk", { scope, rests[scope] })
-      end
-      store.expire("blk", math.max(LIFE, 2 * (this.blocked - this.now)))
     end
     for id in pairs(dirty_held) do
       local of, fields = held[id], { "n", #held[id] }

@@ -6,21 +6,22 @@
 -- Arguments: replica, incarnation, seq, share (per mille), epoch (0: none known), then operations, each a letter and
 -- its fields:
 --   A n age wait flags most_waiting flow priority share again frame costs..   arrive (flags: 1 keeps its place,
---                                                   2 observe;
+--                                                   2 observe, 4 may be sent again;
 --                                                   again: what it is known by when it comes back, or -)
 --   C n                                             cancel
 --   E n again                                       cancel, its time is up: say when to come back
 --   S kind bucket w L slice charged delta           settle a charge by delta (bucket.settle)
 --   F class flow delta                              correct what a flow has had, by delta of its share
---   B scope ms                                      rest a scope
+--   B, R, U, O, X, H                                what is told of keys and learned limits (told.lua)
 --   G bucket value                                  the replica's calls in flight, absolute
 --   K n                                             a pushed grant was received
--- Reply, integers joined by spaces: age, status, epoch, next look in ms (-1: none), rank, live replicas, waiting, then
--- answers: `1 n candidate fullest count`, then slice and use of each bucket, for a grant, the same with 3 and an age
--- behind it for one that another replica's tick made, `2 n code position wait` for a refusal, `4 n position` for a call
--- that is held. Before that, where it only asks: `5 n candidate rest wait count` and for each limit of the call
--- `used amount ahead wait paced`; and before the grant of an observed call that did not fit: `6 n code position wait`
--- (code 0: it would have been held).
+-- Reply, integers joined by spaces: age, status, epoch, next look in ms (-1: none), rank, live replicas, waiting,
+-- version of what is known of keys, then answers: `1 n candidate fullest count`, then slice and use of each bucket, for
+-- a grant, the same with 3 and an age behind it for one that another replica's tick made, `2 n code position wait` for a
+-- refusal, `4 n position` for a call that is held. Before that, where it only asks: `5 n candidate rest wait count` and
+-- for each limit of the call `used amount ahead wait paced`; before the grant of an observed call that did not fit:
+-- `6 n code position wait` (code 0: it would have been held); and before a grant that tries a key out: `7 n`. A tick
+-- that asks `L` and nothing else is told the states of keys (rests.list).
 -- The first age is the reply's (0 unless a tick is repeated), a grant's own is to be added to it: so many ms ago it was
 -- charged, by this store's clock, which no replica's need agree with (Q10).
 local tick = {}
@@ -37,7 +38,7 @@ do
   local seen = {}
 
   local function status(code, epoch)
-    return "0 " .. text(code) .. " " .. text(epoch) .. " -1 0 0 0"
+    return "0 " .. text(code) .. " " .. text(epoch) .. " -1 0 0 0 0"
   end
 
   -- Everything a replica has in the store goes. Returns false when there was more than one tick may do.
@@ -101,7 +102,7 @@ do
     local head = {
       n = n, owner = this.replica, attempt = call.attempt(this.replica, n), frame = frame, costs = {},
       enqueued = math.max(0, this.now - tonumber(argv[at + 2])), deadline = this.now + tonumber(argv[at + 3]),
-      keeps_place = flags % 2 == 1, observed = flags >= 2, most_waiting = tonumber(argv[at + 5]),
+      keeps_place = flags % 2 == 1, observed = flags % 4 >= 2, tries = flags >= 4, most_waiting = tonumber(argv[at + 5]),
       flow = argv[at + 6], priority = tonumber(argv[at + 7]), share = tonumber(argv[at + 8]), again = argv[at + 9],
       class = frame.class,
     }
@@ -161,11 +162,8 @@ do
           line.correct(argv[at + 2], argv[at + 1], tonumber(argv[at + 3]))
         end
         at = at + 4
-      elseif op == "B" then
-        pool.block(argv[at + 1], tonumber(argv[at + 2]))
-        at = at + 3
       else
-        error("unknown operation")
+        at = told.take(op, argv, at)
       end
     end
     if gone[1] then
@@ -200,22 +198,29 @@ do
     end
   end
 
-  local META = { "epoch", "t", "grants", "waiting", "blocked", "pushed", "seen", "patience", "x", "promised", "made" }
+  local META = {
+    "epoch", "t", "grants", "waiting", "blocked", "pushed", "seen", "patience", "x", "promised", "made", "kept", "ver",
+  }
 
   local function read_meta(now)
     local v = store.numbers("meta", META)
     this.now = math.max(now, v[2] or 0)
     this.grants, this.waiting, this.blocked, this.pushed = v[3] or 0, v[4] or 0, v[5] or 0, v[6] or 0
     this.promised, this.made = v[10] or 0, v[11] or 0
-    return { epoch = v[1] or 0, seen = v[7] or 0, patience = v[8] or 0, refreshed = v[9] or false }
+    -- `meta` of an idle service expires, and what an operator said must outlive it
+    this.kept, this.version = v[12] or rests.count(), v[13] or 0
+    return {
+      epoch = v[1] or 0, seen = v[7] or 0, patience = v[8] or 0, refreshed = v[9] or false, blocked = this.blocked,
+    }
   end
 
   local function write_meta(meta)
-    local refresh = not meta.refreshed or this.now - meta.refreshed > REFRESH
+    local refresh = not meta.refreshed or this.now - meta.refreshed > REFRESH or this.blocked > meta.blocked
     store.put("meta", {
       "epoch", meta.epoch, "t", this.now, "grants", this.grants, "waiting", this.waiting, "blocked", this.blocked,
       "pushed", this.pushed, "seen", this.now, "patience", meta.patience, "x",
-      refresh and this.now or meta.refreshed, "promised", this.promised, "made", this.made,
+      refresh and this.now or meta.refreshed, "promised", this.promised, "made", this.made, "kept", this.kept,
+      "ver", this.version,
     })
     if refresh then
       store.expire("meta", math.max(2 * LIFE, 2 * (this.blocked - this.now)))
@@ -275,7 +280,7 @@ do
     end
     local out = {
       text(DONE), text(meta.epoch), text(next_in), text(rank), text(store.zcount("hb", this.now - SLOT_TTL)),
-      text(math.max(0, this.waiting - promise.in_line())),
+      text(math.max(0, this.waiting - promise.in_line())), text(this.version),
     }
     local answers = answer.all()
     local said = {}
@@ -286,7 +291,7 @@ do
         word = text(number)
         said[number] = word
       end
-      out[i + 6] = word
+      out[i + 7] = word
     end
     add_pushed(out)
     return table.concat(out, " ")
@@ -297,6 +302,7 @@ do
     this.replica, this.share, this.asks = argv[1], tonumber(argv[4]), tonumber(argv[3]) == 0
     agreed.begin()
     bucket.begin()
+    rests.begin()
     pool.begin()
     promise.begin()
     ranked.begin()
@@ -314,6 +320,7 @@ do
   local function save()
     agreed.save()
     bucket.save()
+    rests.save()
     pool.save()
     promise.save()
     line.save()
@@ -337,7 +344,9 @@ do
     begin(key, argv)
     local incarnation, seq, epoch = tonumber(argv[2]), tonumber(argv[3]), tonumber(argv[5])
     local meta = read_meta(now)
-    if this.asks then
+    if this.asks and argv[6] == "L" then
+      return rests.list()
+    elseif this.asks then
       return "0 " .. reply(meta, dispatch.run(operations(argv, 6)))
     end
     local v = store.numbers("rep:" .. this.replica, { "inc", "seq", "x" })

@@ -32,7 +32,7 @@ SKEW_MS = 900_000
 """How far apart the clocks of replicas and store may be (limiter.md 17 asks for 10 min): a quota's period that ended
 less than this ago is still named, so that the store's clock decides whether it has."""
 
-KEEPS_PLACE, OBSERVE = 1, 2
+KEEPS_PLACE, OBSERVE, REPLAYABLE = 1, 2, 4
 
 _KINDS = {"window": "w", "concurrent": "c", "token_bucket": "t", "quota": "q"}
 
@@ -83,9 +83,11 @@ def _limit(limit: Limit) -> str:
     if not 0 <= limit.amount <= MOST:
         raise ValueError(f"amount of {limit.id} must be between 0 and 2^53-1")
     one, two = limit.refill if limit.kind == "token_bucket" else (limit.slice_ms, limit.length_ms)
-    text = f"{_kind(limit)} {limit.amount} {one} {two}"
+    text = f"{'l' if limit.learned else _kind(limit)} {limit.amount} {one} {two}"
     if limit.kind == "window":
         text += f" {limit.burst} {limit.busy_burst}"
+    if limit.learned:
+        text += f" {limit.start}"
     if len(_limits) >= _MOST_REMEMBERED:
         _limits.clear()
     _limits[id(limit)] = (limit, text)
@@ -163,6 +165,7 @@ def arrival(plan: Plan, *, keeps_place: bool = False, wall_ms: float = 0) -> Arr
     if costs and not (min(costs) >= 0 and max(costs) <= MOST):
         raise ValueError("a cost must be between 0 and 2^53-1")
     flags = (KEEPS_PLACE if keeps_place else 0) + (OBSERVE if plan.observe else 0)
+    flags += REPLAYABLE if plan.replayable else 0
     if plan.candidates:
         taken += len(plan.candidates[0].charges)
     part = min(share(costs[:taken], stands.bases), SHARE)
@@ -176,7 +179,8 @@ def _frame(plan: Plan, wall_ms: float) -> tuple[bytes, Standing, float, float]:
     words = [_pool(plan), str(len(plan.candidates)), str(len(plan.charges)), stands.line_class, str(stands.weight)]
     until = _limits_of(plan.charges, words, wall_ms, math.inf)
     for candidate in plan.candidates:
-        words += (word(candidate.key), word(candidate.group), str(len(candidate.blocks)), str(len(candidate.charges)))
+        words += (word(candidate.key), word(candidate.group), str(candidate.rank))
+        words += (str(len(candidate.blocks)), str(len(candidate.charges)))
         words += map(word, candidate.blocks)
         until = _limits_of(candidate.charges, words, wall_ms, until)
     # its name is its content's, so that replicas that know nothing of one another give it the same one
@@ -241,6 +245,8 @@ class Granted:
     """How old it was when the reply was made."""
     observed: Refused | None = None
     """What an observed call would have been told; code `held`: to wait."""
+    tries: bool = False
+    """Its outcome tells whether a resting key is back."""
 
     def grant(self, plan: Plan, attempt: str, waited_ms: int, made_ms: float = math.inf) -> Grant:
         """The verdict for the call whose plan this answers. `made_ms`: the charge is no older than that, by the
@@ -257,6 +263,8 @@ class Granted:
             waited_ms=waited_ms,
             valid_until_ms=math.inf if plan.observe else made_ms + longest_way_ms(charges),
             observed=self.observed.observe(plan) if self.observed is not None else None,
+            tries=candidate.blocks if self.tries else (),
+            made_ms=made_ms,
         )
 
 
@@ -322,6 +330,8 @@ class Reply:
     replicas: int
     waiting: int
     """Calls waiting for the service, on all replicas."""
+    version: int
+    """Another one: what is known of keys has changed."""
     granted: tuple[Granted, ...]
     refused: tuple[Refused, ...]
     held: tuple[tuple[int, int], ...]
@@ -333,13 +343,14 @@ class Reply:
 def reply(answer: bytes) -> Reply:
     """Decode a reply of either host."""
     numbers = list(map(int, answer.split()))
-    age, status, epoch, next_ms, rank, replicas, waiting = numbers[:7]
+    age, status, epoch, next_ms, rank, replicas, waiting, version = numbers[:8]
     granted: list[Granted] = []
     refused: list[Refused] = []
     held: list[tuple[int, int]] = []
     seen: list[Seen] = []
     observed: Refused | None = None
-    at, end = 7, len(numbers)
+    tries = False
+    at, end = 8, len(numbers)
     while at < end:
         kind = numbers[at]
         if kind in (1, 3):
@@ -347,9 +358,12 @@ def reply(answer: bytes) -> Reply:
             first, at, pushed = at + 5, at + 5 + 2 * count, kind == 3
             slices, uses = tuple(numbers[first:at:2]), tuple(numbers[first + 1 : at : 2])
             age_ms = numbers[at] if pushed else 0
-            granted.append(Granted(n, candidate - 1, fullest, slices, uses, pushed, age_ms, observed))
-            observed = None
+            granted.append(Granted(n, candidate - 1, fullest, slices, uses, pushed, age_ms, observed, tries))
+            observed, tries = None, False
             at += pushed
+        elif kind == 7:
+            tries = True
+            at += 2
         elif kind == 4:
             held.append((numbers[at + 1], numbers[at + 2]))
             at += 3
@@ -370,9 +384,8 @@ def reply(answer: bytes) -> Reply:
                 observed = told
             at += 5
     look = None if next_ms < 0 else next_ms
-    return Reply(
-        age, status, epoch, look, rank, replicas, waiting, tuple(granted), tuple(refused), tuple(held), tuple(seen)
-    )
+    head = (age, status, epoch, look, rank, replicas, waiting, version)
+    return Reply(*head, tuple(granted), tuple(refused), tuple(held), tuple(seen))
 
 
 def _known(wait: int) -> int | None:

@@ -1,4 +1,5 @@
-"""The request bodies of the five metered formats: what their parts add to the input, what bounds their output.
+"""The request bodies of the OpenAI formats and of Anthropic's: what their parts add to the input, what bounds their
+output.
 
 Law: each function counts the input into the counter and returns the bound on output tokens, or None when the body gives
 none. It raises Uncountable when the part that carries the input has a type no upstream takes, and nothing else.
@@ -8,17 +9,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from .content import count_content
+from .content import count_content, count_picture
 from .tokens import Counter, Uncountable
 from .tools import count_schema, count_tools
 
 Document = dict[str, Any]
 
-# provider-facts 2.2: verified to the token by the OpenAI cookbook.
-_MESSAGE = 3
+MESSAGE = 3
+"""Of each message (provider-facts 2.2: verified to the token by the OpenAI cookbook, as are the next two)."""
 _NAME = 1
 _PRIMER = 3
 _CALL = 3
+_OLDEST = "gpt-3.5-turbo-0301"
+"""Counts 4 for a message and takes 1 off for a name (provider-facts 2.2)."""
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
 """Each is one token in both encodings; a test holds that."""
 _COMPLETION_DEFAULT = 16
@@ -36,6 +39,8 @@ _CLAUDE_TOOLS: tuple[tuple[tuple[str, ...], tuple[int, int]], ...] = (
 )
 _CLAUDE_TOOLS_MOST = (675, 804)
 """Opus 4.7, the largest listed: for models not listed."""
+_CLAUDE_OWN = (("bash_", 325), ("text_editor_", 700))
+"""What Anthropic's own tools add to that, at their most (provider-facts 2.8)."""
 
 
 def amount(value: object) -> int | None:
@@ -56,11 +61,21 @@ def chat_completions(document: Document, counter: Counter, base: str) -> int | N
     for message in messages:
         if isinstance(message, dict):
             _chat_message(message, counter, base)
+            if base == _OLDEST:
+                counter.add(1 - 2 * _NAME if "name" in message else 1)
     opening = _function_opening(base)
     count_tools(document.get("tools"), counter, opening=opening)
     count_tools(document.get("functions"), counter, opening=opening)
     count_schema(document.get("response_format"), counter)
-    return _times(_largest(document, "max_completion_tokens", "max_tokens"), _largest(document, "n"))
+    documents = document.get("documents")
+    for text in documents if isinstance(documents, list) else ():
+        _cohere_document(text, counter)
+    prediction = document.get("prediction")
+    if isinstance(prediction, dict):
+        # what is predicted and not used is billed as output; counted once, on this side
+        count_content(prediction.get("content"), counter, base)
+        counter.seen_all = False
+    return times(_largest(document, "max_completion_tokens", "max_tokens"), _largest(document, "n"))
 
 
 def _chat_message(message: Document, counter: Counter, base: str) -> None:
@@ -79,18 +94,27 @@ def _chat_message(message: Document, counter: Counter, base: str) -> None:
     _function_call(message.get("function_call"), counter)
 
 
+def _cohere_document(document: object, counter: Counter) -> None:
+    """Cohere's texts to answer from: a text, or an object of texts. Counted as its JSON text."""
+    counter.seen_all = False
+    if isinstance(document, str):
+        counter.text(document)
+    else:
+        counter.json(document)
+
+
 def _opening(message: Document, counter: Counter) -> None:
     role = message.get("role")
     if isinstance(role, str) and role in _ROLES:
-        counter.add(_MESSAGE + 1)
+        counter.add(MESSAGE + 1)
     else:
-        counter.add(_MESSAGE)
+        counter.add(MESSAGE)
         counter.text(role)
 
 
 def _function_call(call: object, counter: Counter) -> None:
     if isinstance(call, dict):
-        counter.add(_CALL)
+        counter.guess(_CALL)
         counter.text(call.get("name"))
         counter.text(call.get("arguments"))
 
@@ -107,7 +131,7 @@ def responses(document: Document, counter: Counter, base: str) -> int | None:
     counter.add(_PRIMER)
     counter.text(document.get("instructions"))
     if isinstance(given, str):
-        counter.add(_MESSAGE + 1)
+        counter.add(MESSAGE + 1)
         counter.text(given)
     elif isinstance(given, list):
         for item in given:
@@ -119,6 +143,12 @@ def responses(document: Document, counter: Counter, base: str) -> int | None:
     text = document.get("text")
     if isinstance(text, dict):
         count_schema(text.get("format"), counter)
+    template = document.get("prompt")
+    if isinstance(template, dict):
+        variables = template.get("variables")
+        count_content(list(variables.values()) if isinstance(variables, dict) else None, counter, base)
+    if any(document.get(field) is not None for field in ("prompt", "previous_response_id", "conversation")):
+        counter.seen_all = False
     return _largest(document, "max_output_tokens")
 
 
@@ -126,37 +156,47 @@ def _response_item(item: Document, counter: Counter, base: str) -> None:
     if "role" in item:
         _opening(item, counter)
     else:
-        counter.add(_MESSAGE)
+        counter.guess(MESSAGE)
     count_content(item.get("content"), counter, base)
-    counter.text(item.get("name"))
-    counter.text(item.get("arguments"))
+    if len(item) == 2 and "role" in item:  # nearly always
+        return
+    for field in ("name", "arguments", "input", "code", "query"):
+        counter.text(item.get(field))
     count_content(item.get("output"), counter, base)
     count_content(item.get("summary"), counter, base)
+    if item.get("type") == "image_generation_call":
+        count_picture(item.get("result"), None, counter, base)
     sealed = item.get("encrypted_content")
     if isinstance(sealed, str):
         # Base64 of what cannot be read: its bytes, four to a token.
-        counter.add(-(-len(sealed) * 3 // 16))
+        counter.guess(-(-len(sealed) * 3 // 16))
 
 
 def completions(document: Document, counter: Counter, base: str) -> int | None:
     """`max_tokens` (16 when absent) for each prompt, times the larger of `n` and `best_of` (provider-facts 2.3)."""
-    del base
-    prompts = _count_inputs(document.get("prompt"), counter)
+    prompts = _count_inputs(document.get("prompt"), counter, base)
     counter.text(document.get("suffix"))
     bound = _largest(document, "max_tokens")
     bound = _COMPLETION_DEFAULT if bound is None else bound
-    return min(prompts * (_times(bound, _largest(document, "n", "best_of")) or 0), _AMOUNT)
+    return min(prompts * (times(bound, _largest(document, "n", "best_of")) or 0), _AMOUNT)
 
 
 def embeddings(document: Document, counter: Counter, base: str) -> int | None:
-    """No output is counted (provider-facts 2.6)."""
-    del base
-    _count_inputs(document.get("input"), counter)
+    """No output is counted (provider-facts 2.6). Cohere writes `texts`, or `inputs` of parts."""
+    fields = [document[field] for field in ("input", "texts", "inputs") if document.get(field) is not None]
+    for given in fields or [None]:
+        _count_inputs(given, counter, base)
     return 0
 
 
-def _count_inputs(given: object, counter: Counter) -> int:
-    """Count a text, texts, one input as token numbers, or several of those; returns how many inputs (2.6)."""
+def moderations(document: Document, counter: Counter, base: str) -> int | None:
+    """A text, texts, or parts; no output is counted (provider-facts 2.6)."""
+    _count_inputs(document.get("input"), counter, base)
+    return 0
+
+
+def _count_inputs(given: object, counter: Counter, base: str) -> int:
+    """Count a text, texts, parts, one input as token numbers, or several of those; returns how many inputs (2.6)."""
     if isinstance(given, str):
         counter.text(given)
         return 1
@@ -170,6 +210,9 @@ def _count_inputs(given: object, counter: Counter) -> int:
         elif isinstance(one, list):
             inputs += 1
             counter.add(len(one))
+        elif isinstance(one, dict):
+            inputs += 1
+            count_content(one, counter, base)
         else:
             numbers += 1
     counter.add(numbers)
@@ -197,14 +240,18 @@ def _claude_tools(tools: list[object], choice: object, counter: Counter, base: s
     listed = (hidden for prefixes, hidden in _CLAUDE_TOOLS if base.startswith(prefixes))
     hidden = next(listed, _CLAUDE_TOOLS_MOST)
     forced = isinstance(choice, dict) and choice.get("type") in ("any", "tool")
-    counter.add(hidden[1] if forced else hidden[0])
+    counter.guess(hidden[1] if forced else hidden[0])
     for tool in tools:
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        counter.add(next((more for name, more in _CLAUDE_OWN if isinstance(kind, str) and kind.startswith(name)), 0))
         counter.json(tool)
 
 
 def _largest(document: Document, *fields: str) -> int | None:
-    return max((found for field in fields if (found := amount(document.get(field))) is not None), default=None)
+    given = [found for field in fields if (found := amount(document.get(field))) is not None]
+    return max(given) if given else None
 
 
-def _times(bound: int | None, choices: int | None) -> int | None:
+def times(bound: int | None, choices: int | None) -> int | None:
+    """A bound for each of several choices."""
     return None if bound is None else min(bound * max(1, choices or 1), _AMOUNT)

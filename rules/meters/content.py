@@ -1,4 +1,4 @@
-"""What stands inside a message: a text, or parts of any kind, as the three chat APIs write them.
+"""What stands inside a message: a text, or parts of any kind, as the chat APIs write them.
 
 Law: data URLs and base64 are priced as what they are and never read as text (1 MB of base64 would be 680,000 tokens,
 provider-facts 2.1). Parts may hold parts (a tool's result): the walk keeps its own list, so depth costs no stack.
@@ -6,13 +6,25 @@ provider-facts 2.1). Parts may hold parts (a tool's result): the walk keeps its 
 
 from __future__ import annotations
 
-from .images import FILE, audio_tokens, image_tokens
+from . import audio
+from .documents import count_file, decoded
+from .images import image_tokens
+from .pixels import size_of
 from .tokens import Counter
 
-_TEXT_FIELDS = ("text", "refusal", "thinking", "title", "context")
+_TEXT_FIELDS = ("text", "refusal", "thinking", "title", "context", "transcript")
 _IMAGES = frozenset(("image_url", "input_image", "image", "computer_screenshot"))
-_FILES = frozenset(("file", "input_file", "document", "container_upload"))
+_FILES = frozenset(("file", "input_file", "document", "container_upload", "document_url"))
+_FILMS = frozenset(("video_url", "input_video", "video"))
 _TOOL_CALLS = frozenset(("tool_use", "server_tool_use", "mcp_tool_use"))
+_TEXT_SOURCES = {"text": "data", "content": "content"}
+
+TOKENS_PER_SECOND = 10
+"""One token per 100 ms of audio a user sends: hearsay about OpenAI's realtime models, not in provider-facts."""
+
+FILM_TOKENS_PER_SECOND = 300
+"""Hearsay: Google's pages on media, pictures and sound together; not in provider-facts. Nobody else's figure is
+known."""
 
 
 def count_content(content: object, counter: Counter, base: str) -> None:
@@ -33,7 +45,8 @@ def count_content(content: object, counter: Counter, base: str) -> None:
                     counter.text(part[field])
             if "content" in part:
                 waiting.append(part["content"])
-            _count_kind(part, counter, base, waiting)
+            if part.get("type") not in ("text", "input_text", "output_text"):
+                _count_kind(part, counter, base, waiting)
 
 
 def _count_kind(part: dict[str, object], counter: Counter, base: str, waiting: list[object]) -> None:
@@ -41,19 +54,63 @@ def _count_kind(part: dict[str, object], counter: Counter, base: str, waiting: l
     if not isinstance(kind, str):
         return
     if kind in _IMAGES:
-        inner = part.get("image_url")
-        counter.add(image_tokens(base, inner.get("detail") if isinstance(inner, dict) else part.get("detail")))
+        _count_image(part, counter, base)
     elif kind in _FILES:
-        source = part.get("source")
-        form = source.get("type") if isinstance(source, dict) else None
-        if isinstance(source, dict) and form in ("text", "content"):
-            waiting.append(source.get("data" if form == "text" else "content"))
-        else:
-            counter.add(FILE)
+        _count_file(part, counter, base, waiting)
+    elif kind in _FILMS:
+        _count_film(part.get(kind), counter, base)
     elif kind == "input_audio":
-        sound = part.get("input_audio")
-        if isinstance(sound, dict) and isinstance(data := sound.get("data"), str):
-            counter.add(audio_tokens(len(data), sound.get("format")))
+        _count_audio(part.get("input_audio"), counter)
     elif kind in _TOOL_CALLS:
         counter.text(part.get("name"))
         counter.json(part.get("input"))
+
+
+def _count_image(part: dict[str, object], counter: Counter, base: str) -> None:
+    """`image_url: {url, detail}`, `image_url: "…"` with `detail` beside it, or `source: {type: base64, data}`."""
+    place, source = part.get("image_url"), part.get("source")
+    detail = part.get("detail")
+    given: object = place
+    if isinstance(place, dict):
+        given, detail = place.get("url"), place.get("detail", detail)
+    elif isinstance(source, dict):
+        given = source.get("data")
+    count_picture(given, detail, counter, base)
+
+
+def count_picture(given: object, detail: object, counter: Counter, base: str) -> None:
+    """Count an image: its `data:` URL or base64, or anything else, whose size is then unknown."""
+    size = size_of(given) if isinstance(given, str) and not given.startswith(("http:", "https:")) else None
+    counter.guess(image_tokens(base, detail, size))
+
+
+def _count_file(part: dict[str, object], counter: Counter, base: str, waiting: list[object]) -> None:
+    source, inner = part.get("source"), part.get("file")
+    if isinstance(source, dict):
+        field = _TEXT_SOURCES.get(str(source.get("type")))
+        if field is not None:
+            waiting.append(source.get(field))
+        else:
+            count_file(source.get("data"), source.get("media_type"), counter, base)
+    else:
+        count_file((inner if isinstance(inner, dict) else part).get("file_data"), None, counter, base)
+
+
+def _count_film(film: object, counter: Counter, base: str) -> None:
+    """`video_url: {url}`, or the same without an object: by its length where it is here, else as a file."""
+    given = film.get("url", film.get("data")) if isinstance(film, dict) else film
+    if isinstance(given, str) and not given.startswith(("http:", "https:")):
+        count_sound(given, counter, FILM_TOKENS_PER_SECOND)
+    else:
+        count_file(None, None, counter, base)
+
+
+def _count_audio(sound: object, counter: Counter) -> None:
+    data = sound.get("data") if isinstance(sound, dict) else None
+    if isinstance(data, str):
+        count_sound(data, counter, TOKENS_PER_SECOND)
+
+
+def count_sound(encoded: str, counter: Counter, per_second: int) -> None:
+    """Count a sound in base64 by how long it lasts."""
+    counter.guess(int(audio.seconds(decoded(encoded)) * per_second + 1))

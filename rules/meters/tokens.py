@@ -2,20 +2,27 @@
 
 Law: a count never fails, whatever the text, and never keeps it. Text is encoded as ordinary text (a special token in it
 is just characters) and in pieces, because tiktoken panics on one run of about a million spaces with an exception that
-`except Exception` does not catch (provider-facts 2.1). Encoding releases the GIL.
+`except Exception` does not catch (provider-facts 2.1). Encoding releases the GIL. Counts of long texts
+are remembered (counts.py).
 """
 
 from __future__ import annotations
 
+import math
+
 import orjson
 
 from . import vocabulary
+from .counts import SHORTEST, Counts, digest
 
 PIECE = 100_000
 """Characters encoded at once: a tenth of the run that makes tiktoken panic (provider-facts 2.1)."""
 EXACT = 4_194_304
 """Characters counted exactly; the rest at 4 a token. The largest context on sale, 1.05M tokens (provider-facts 5.1),
 holds about that many, so whatever is longer is refused by the upstream anyway."""
+AT_ONCE = 16_384
+"""Characters encoded while others wait: 0.5 ms of prose, 2 to 3 ms of the slowest texts known, one repeated letter and
+spaces (measured beside tests/bench/pauses.py; provider-facts 2.1 has the same order)."""
 CHARACTERS_PER_TOKEN = 4
 """Rule of thumb of the public tools for English (provider-facts 2.8)."""
 
@@ -55,20 +62,41 @@ def encoding_name(base: str) -> tuple[str, bool]:
     return "o200k_base", False
 
 
+class NotAtOnce(Exception):
+    """Counting would take longer than the caller can wait."""
+
+
+_remembered = {name: Counts() for name in vocabulary.NAMES}
+
+
 class Counter:
-    """Adds up one body: tokens of texts, fixed tokens that stand for no text, characters of the texts."""
+    """Adds up one body: tokens of texts, fixed tokens that stand for no text, characters of the texts.
 
-    __slots__ = ("_encode", "characters", "fixed", "text_tokens")
+    `at_once`: raise NotAtOnce rather than encode more than AT_ONCE characters in all, or build a vocabulary.
+    """
 
-    def __init__(self, encoding: str) -> None:
+    __slots__ = ("_counts", "_encode", "_left", "characters", "fixed", "seen_all", "text_tokens")
+
+    def __init__(self, encoding: str, *, at_once: bool = False) -> None:
+        if at_once and not vocabulary.is_built(encoding):
+            raise NotAtOnce
         self._encode = vocabulary.encoding(encoding).encode_ordinary
+        self._counts = _remembered[encoding]
+        self._left: float = AT_ONCE if at_once else math.inf
         self.text_tokens = 0
         self.fixed = 0
         self.characters = 0
+        self.seen_all = True
+        """The texts are all there is: nothing in the body stands for input that was guessed or is not in it."""
 
     def add(self, tokens: int) -> None:
-        """Count tokens that stand for no text: overheads, images."""
+        """Count tokens that stand for no text: overheads."""
         self.fixed += tokens
+
+    def guess(self, tokens: int) -> None:
+        """Count tokens of something that is no text, or is not in the body: an image, a file, tools."""
+        self.fixed += tokens
+        self.seen_all = False
 
     def text(self, value: object) -> None:
         """Count a text; anything that is not one counts nothing."""
@@ -77,13 +105,30 @@ class Counter:
         length = len(value)
         exact = EXACT - self.characters
         self.characters += length
-        if length <= PIECE and length <= exact:
+        if length > exact:
+            exact = max(exact, 0)
+            self.text_tokens += -(-(length - exact) // CHARACTERS_PER_TOKEN)
+            value, length = value[:exact], exact
+        if length < SHORTEST:
+            self._left -= length
+            if self._left < 0:
+                raise NotAtOnce
             self.text_tokens += len(self._encode(value))
             return
-        exact = min(length, max(exact, 0))
-        for start in range(0, exact, PIECE):
-            self.text_tokens += len(self._encode(value[start : min(start + PIECE, exact)]))
-        self.text_tokens += -(-(length - exact) // CHARACTERS_PER_TOKEN)
+        key = digest(value)
+        found = self._counts.find(key)
+        if found is None:
+            found = self._count(value, length)
+            self._counts.keep(key, found)
+        self.text_tokens += found
+
+    def _count(self, text: str, length: int) -> int:
+        self._left -= length
+        if self._left < 0:
+            raise NotAtOnce
+        if length <= PIECE:
+            return len(self._encode(text))
+        return sum(len(self._encode(text[start : start + PIECE])) for start in range(0, length, PIECE))
 
     def json(self, value: object) -> None:
         """Count a value as its compact JSON text. Raises Uncountable when it is too deep or holds a lone surrogate."""

@@ -23,6 +23,7 @@ def count_tools(tools: object, counter: Counter, *, opening: int) -> None:
     """
     if not isinstance(tools, list):
         return
+    counter.seen_all = counter.seen_all and not tools
     functions = 0
     for tool in tools:
         if not isinstance(tool, dict):
@@ -41,12 +42,14 @@ def count_tools(tools: object, counter: Counter, *, opening: int) -> None:
 
 
 def count_schema(place: object, counter: Counter) -> None:
-    """Count a structured-output schema (`response_format`, `text.format`): it is put into the prompt (2.2)."""
+    """Count a structured-output schema (`response_format`, `text.format`): it is put into the prompt (2.2), and so are
+    its name and description. What brings it there is not published, so what is written counts whole."""
     if isinstance(place, dict):
         inner = place.get("json_schema")
-        schema = (inner if isinstance(inner, dict) else place).get("schema")
-        if schema is not None:
-            counter.json(schema)
+        form = inner if isinstance(inner, dict) else place
+        if form.get("schema") is not None:
+            counter.seen_all = False
+            counter.json({field: form[field] for field in ("name", "description", "schema") if field in form})
 
 
 def _count_properties(schema: object, counter: Counter) -> None:

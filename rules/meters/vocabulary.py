@@ -17,10 +17,6 @@ from importlib import resources
 import tiktoken
 
 
-class NotBuilt(Exception):
-    """Counting would have to build a vocabulary first."""
-
-
 class VocabularyDamaged(Exception):
     """A vocabulary file is missing, or is not the one that was shipped."""
 

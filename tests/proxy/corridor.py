@@ -30,6 +30,7 @@ from proxy.exchange import Exchange
 from proxy.gate import Gate
 from proxy.head import Authority
 from proxy.headers import Fields
+from proxy.keyring import Keyring
 from proxy.listener import Listener
 from proxy.log import CallLog
 from proxy.measure import Measure
@@ -73,6 +74,7 @@ class Corridor:
     policy: Policy
     session: aiohttp.ClientSession
     call_log: CallLog
+    keyring: Keyring
     written: io.StringIO
     reload: Callable[[str], None]
     """Puts another configuration in force, as App does it."""
@@ -153,7 +155,8 @@ async def corridor(
         lookup=lookup,
     )
     clock = now_ms or (lambda: time.monotonic() * 1000)
-    gate = Gate(now_ms=clock)
+    keyring = Keyring(lambda: rules.policy, metrics, clock)
+    gate = Gate(now_ms=clock, on_rests=keyring.on_rests)
     counters = ThreadPoolExecutor(1)
     tunnels = Tunnels(leaf_context=_no_leaf, dial=upstream.dial, metrics=metrics, max_open=4)
     exchange = Exchange(
@@ -167,6 +170,7 @@ async def corridor(
         now_ms=clock,
         pseudonym=b"headgate-test",
         own=own,
+        jitter=lambda: 0.0,
     )
     refused: list[str] = []
     ids = iter(range(1_000_000))
@@ -191,6 +195,7 @@ async def corridor(
             policy=policy,
             session=session,
             call_log=call_log,
+            keyring=keyring,
             written=written,
             reload=reload,
             refused=refused,

@@ -216,7 +216,7 @@ async def test_a_429_that_outlasts_the_call_is_told_at_once() -> None:
         corridor(service(upstream, ROOMY, keys="[{name: a, env: KEY_A}]")) as front,
     ):
         reply = await front.ask()
-        assert front.exchange.resting["openai"] > 0
+        assert front.exchange.lessons.resting["openai"] > 0
     assert reply.reason in ("wait_too_long", "no_key")
     assert 3590 <= int(reply.headers["Retry-After"]) <= 3600
     assert len(upstream.requests) == 1

@@ -152,7 +152,7 @@ def test_a_call_whose_time_is_up_asks_when_to_come_back(answer: bytes, after: in
     assert line.waiting
     batch = line.take(60.0, 1000)
     assert batch.args[-3:] == [b"E", 1, b"-"]
-    line.apply(batch, wire.reply(b"0 0 1 -1 0 1 0" + answer), 60.0, lambda *_: None)
+    line.apply(batch, wire.reply(b"0 0 1 -1 0 1 0 0" + answer), 60.0, lambda *_: None)
     assert waiting.verdict == Refuse(code="hold_expired", limit=REQUESTS, retry_after_ms=after, waited_ms=60)
     assert not line.waiting
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import struct
 import threading
 from collections.abc import AsyncIterator
 
@@ -105,22 +107,86 @@ async def test_an_upload_that_is_not_metered_is_streamed_with_its_own_framing(up
     assert b"\r\nContent-Length: 100000\r\n" in sized
 
 
-async def test_audio_seconds_are_charged_to_uploads_of_audio_only(upstream: RawServer) -> None:
-    """By their length; a chat on the same service costs none, whatever limits the service has."""
+def form(sound: bytes, **fields: str) -> tuple[bytes, str]:
+    """An upload as SDKs write it: body and Content-Type."""
+    parts = [
+        f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()
+    ]
+    head = '--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n'
+    return "".join([*parts, head]).encode() + sound + b"\r\n--x--\r\n", "multipart/form-data; boundary=x"
+
+
+def wav(seconds: int) -> bytes:
+    """Silence, 8,000 bytes a second, as recorders to a pipe leave it: no size is right."""
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 0, b"WAVE", b"fmt ", 16, 1, 1, 8000, 8000, 1, 8, b"data", 0)
+    return head + bytes(8000 * seconds)
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+async def test_an_upload_of_audio_costs_the_seconds_it_lasts(upstream: RawServer, chunked: bool) -> None:
+    """Read from the form, with its model; it goes on as it came. A chat on the same service costs none."""
+    body, kind = form(wav(12), model="whisper-1")
     async with corridor(service(upstream, ROOMY)) as front:
-        await front.ask(UPLOAD, b"z" * 160_000)
+        reply = await front.ask(UPLOAD, in_pieces(body) if chunked else body, content_type=kind)
+        assert reply.status == 200
         await front.ask()
-        audio, words = (line["estimate"] for line in front.lines())
-    assert audio["audio_seconds"] == 10
-    assert "audio_seconds" not in words
+        audio, words = front.lines()
+    assert (audio["model"], audio["estimate"]) == (
+        "whisper-1",
+        {"requests": 1, "audio_seconds": 12, "usd": pytest.approx(0.0012)},
+    )
+    assert "audio_seconds" not in words["estimate"]
+    assert upstream.requests[0].endswith(body)
 
 
-async def test_an_audio_upload_of_unknown_length_is_charged_a_minute(upstream: RawServer) -> None:
-    """The catalogue's figure stands where nothing better is known."""
+async def test_limits_of_audio_hold_by_what_was_heard(upstream: RawServer) -> None:
+    """A minute of sound a minute: forty seconds go, forty more wait, and what is longer than a minute never fits."""
+    limits = ", limits: [{audio_minutes: 1, window: 60, burst: 60}]"
+    async with corridor(service(upstream, limits)) as front:
+        answers = []
+        for seconds in (40, 40, 61, 15):
+            body, kind = form(wav(seconds), model="whisper-1")
+            answers.append(await front.ask(UPLOAD, body, content_type=kind, x_headgate_max_wait="0"))
+    assert [one.status for one in answers] == [200, 429, 413, 200]
+    assert answers[1].reason == "wait_too_long"
+    assert answers[2].reason == "never_fits"
+    assert len(upstream.requests) == 2
+
+
+async def test_an_upload_that_is_no_form_costs_what_its_bytes_can_last(upstream: RawServer) -> None:
+    """Nothing a client leaves out makes it cheaper."""
     async with corridor(service(upstream, ROOMY)) as front:
-        await front.ask(UPLOAD, in_pieces(b"z" * 5000))
+        await front.ask(UPLOAD, b"z" * 75_000)
         (line,) = front.lines()
-    assert line["estimate"]["audio_seconds"] == 60
+    assert line["estimate"]["audio_seconds"] == pytest.approx(100)
+
+
+async def test_a_packed_body_is_counted_unpacked(upstream: RawServer) -> None:
+    """And a bomb, or a body that only seems packed, is charged and not obeyed."""
+    async with corridor(service(upstream, ROOMY)) as front:
+        for body in (chat(40_000), gzip.compress(chat(40_000))):
+            coding = {} if body.startswith(b"{") else {"content_encoding": "gzip"}
+            assert (await front.ask(body=body, **coding)).status == 200
+        plain, packed = (line["estimate"] for line in front.lines())
+        assert plain == packed
+        await front.ask(body=b"not packed", content_encoding="gzip")
+        assert front.lines()[2]["estimate"]["tokens"] == 20
+
+
+async def test_usage_teaches_the_margin_of_a_model() -> None:
+    """The upstream counts half as much again as we do: the estimates of the calls that follow come to that, of this
+    model only."""
+    told = b'{"usage": {"prompt_tokens": 30000, "completion_tokens": 0, "total_tokens": 30000}}'
+    body = chat(40_000).replace(b"gpt-4o", b"zebra-9")
+    script = answering(ok(told, fields=b"Content-Type: application/json\r\n"))
+    async with raw_server(script) as upstream, corridor(service(upstream, ROOMY)) as front:
+        for _ in range(30):
+            await front.ask(body=body)
+        await front.ask(body=body.replace(b"zebra-9", b"gpt-4o"))
+        *unknown, known = (line["estimate"]["input_tokens"] for line in front.lines())
+    assert unknown[0] == pytest.approx(1.2 * known, rel=0.001)
+    assert unknown[29] == pytest.approx(30_000, rel=0.05)
+    assert known == pytest.approx(20_000, rel=0.001)
 
 
 async def test_what_cannot_be_counted_exactly_is_told_by_metrics(upstream: RawServer) -> None:

@@ -34,8 +34,8 @@ SMALL_USD = (8 * 2.5 + 4 * 10) / 1e6
 
 
 def budget(usd: float, more: str = "window: day, per: []", rest: str = "") -> str:
-    """A service with one limit of money, for calls that do not wait."""
-    return f", hold: {{max_wait: 0s}}, limits: [{{usd: {usd!r}, {more}}}]{rest}"
+    """A service whose one limit is of money, for calls that do not wait."""
+    return f", backoff: {{type: exponential}}, hold: {{max_wait: 0s}}, limits: [{{usd: {usd!r}, {more}}}]{rest}"
 
 
 async def spent(front: Corridor) -> float:

@@ -286,7 +286,7 @@ def test_a_grant_of_the_old_plan_that_crosses_the_change_is_given_back() -> None
     change(line, one, plan((FLYING, 1), (REQUESTS, 1)), 2)
     given: list[Waiting] = []
     crossing = wire.Granted(1, 0, 1, (0,), (1,), pushed=False)
-    reply = wire.Reply(0, 0, 5, None, 0, 1, 0, (crossing,), (), (), ())
+    reply = wire.Reply(0, 0, 5, None, 0, 1, 0, 0, (crossing,), (), (), ())
     line.apply(batch, reply, 0, lambda waiting, _, __: given.append(waiting))
     assert [(ghost.gone, ghost.plan) for ghost in given] == [(True, old)]
     assert line.waiting == {2: one}

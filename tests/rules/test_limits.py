@@ -29,6 +29,7 @@ def _limits(text: str, more: str = "") -> tuple[Limit, ...]:
         ("{tokens: 150000, window: 60}", 150_000, 1),
         ("{tokens: 1.5, window: 60}", 1500, 1000),
         ("{audio_seconds: 3000, window: 60}", 3_000_000, 1000),
+        ("{audio_minutes: 50, window: 60}", 3_000_000, 1000),
         ("{usd: 0.29, window: 1d}", 29_000_000, 100_000_000),
         ("{usd: 0.000000019, window: 1d}", 1, 100_000_000),
         ("{concurrent: 50}", 50, 1),

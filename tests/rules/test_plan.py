@@ -10,22 +10,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.dialects import Meaning, Reading, Scope
 from rules.plan import (
-    DEAD_MS,
-    EXHAUSTED_MS,
     MAX_WAIT_MS,
     Facts,
     costs_of,
     digest,
     group_scope,
     key_scope,
-    learn,
     model_scope,
     plan,
 )
-from rules.policy import Backoff, Credential, CredentialPlace, Endpoint, Hold, Key, Limit, Mode, Service
-from rules.verdict import Block, Grant, Plan, Refuse
+from rules.policy import (
+    Backoff,
+    Credential,
+    CredentialPlace,
+    Endpoint,
+    Hold,
+    Key,
+    Limit,
+    Mode,
+    Service,
+)
+from rules.verdict import Plan, Refuse
 
 from .given import parsed
 
@@ -292,10 +298,11 @@ def test_a_model_may_count_as_several_requests(model: str | None, requests: floa
     assert costs_of(service(), ENDPOINT, model, {"tokens": 5.0}) == {"requests": requests, "tokens": 5.0}
 
 
-def test_what_was_counted_replaces_the_endpoint_s_flat_cost() -> None:
-    """The catalogue's figure stands only where nothing better is known."""
+def test_the_endpoint_s_cost_is_the_least_of_what_was_counted() -> None:
+    """Some services bill a minute at least; a longer sound costs what it lasts."""
     audio = Endpoint(name="audio", path="/a", costs={"requests": 1.0, "audio_seconds": 60.0})
-    assert costs_of(service(), audio, None, {"audio_seconds": 7.0}) == {"requests": 1.0, "audio_seconds": 7.0}
+    assert costs_of(service(), audio, None, {"audio_seconds": 7.0}) == {"requests": 1.0, "audio_seconds": 60.0}
+    assert costs_of(service(), audio, None, {"audio_seconds": 61.5}) == {"requests": 1.0, "audio_seconds": 61.5}
     assert audio.costs["audio_seconds"] == 60.0
 
 
@@ -321,72 +328,11 @@ def test_the_client_s_patience_replaces_the_policy_s_up_to_the_cap(asked: int | 
     assert (made.max_wait_ms, made.max_queue) == (waits, 7)
 
 
-# lessons
-
-GRANT = Grant(service="s", attempt="x", key="a-1", group="one", taken=(), waited_ms=0)
-BACKOFF = Backoff(type="exponential", initial_delay_ms=100, max_delay_ms=1000)
-
-
-def lesson_of(
-    meaning: Meaning, *, after: int | None = None, scope: Scope = "group_model", attempt: int = 0, pooled: bool = True
-) -> tuple[tuple[Block, ...], bool]:
-    """What is learned: blocks, and whether the call may try again."""
-    counted = meaning != "dead"
-    reading = Reading(meaning=meaning, retry_after_ms=after, scope=scope, counted=counted, limits=())
-    made = learn(reading, GRANT, model="m", backoff=BACKOFF, attempt=attempt, pooled=pooled)
-    assert (made.meaning, made.counted) == (meaning, counted)
-    return made.blocks, made.retry
-
-
-MODEL, GROUP, KEY = model_scope("one", "m"), group_scope("one"), key_scope("a-1")
-
-
-@pytest.mark.parametrize("pooled", [True, False])
-@pytest.mark.parametrize("meaning", ["ok", "fault", "overloaded"])
-def test_what_is_no_limit_rests_nothing(meaning: Meaning, pooled: bool) -> None:
-    """And is not tried again."""
-    assert lesson_of(meaning, pooled=pooled) == ((), False)
-
-
-@pytest.mark.parametrize("pooled", [True, False])
-@pytest.mark.parametrize(("scope", "rests"), [("group_model", MODEL), ("group", GROUP)])
-def test_slow_down_rests_the_group_for_as_long_as_was_said(scope: Scope, rests: str, pooled: bool) -> None:
-    """With a pool or without one; the call goes again."""
-    assert lesson_of("slow_down", after=1234, scope=scope, pooled=pooled) == ((Block(rests, 1234, "slow_down"),), True)
-
-
-def test_a_second_model_s_refusal_rests_the_whole_group() -> None:
-    """What the group as a whole has used up no model of it has."""
-    reading = Reading(meaning="slow_down", retry_after_ms=5, scope="group_model", counted=True, limits=())
-    made = learn(reading, GRANT, model="m", backoff=BACKOFF, attempt=1, pooled=True, wide=True)
-    assert made.blocks == (Block(GROUP, 5, "slow_down"),)
-
-
-def test_slow_down_without_a_time_rests_longer_each_time() -> None:
-    """From the first delay of the policy to its last."""
-    rests = [lesson_of("slow_down", attempt=attempt)[0][0].for_ms for attempt in range(8)]
-    assert rests[0] == 100
-    assert rests == sorted(rests)
-    assert rests[-1] == 1000
-
-
-@pytest.mark.parametrize(("after", "rests"), [(None, EXHAUSTED_MS), (777, 777)])
-@pytest.mark.parametrize(("scope", "what"), [("key", KEY), ("group", GROUP), ("group_model", GROUP)])
-@pytest.mark.parametrize("pooled", [True, False])
-def test_exhausted_rests_and_only_a_pool_tries_again(
-    after: int | None, rests: int, scope: Scope, what: str, pooled: bool
-) -> None:
-    """Another key may have quota; the caller's own is what it is."""
-    assert lesson_of("exhausted", after=after, scope=scope, pooled=pooled) == (
-        (Block(what, rests, "exhausted"),),
-        pooled,
-    )
-
-
-def test_a_dead_key_is_taken_out_of_a_pool_alone() -> None:
-    """Its group goes on; a caller's own key is not ours to take out."""
-    assert lesson_of("dead", scope="key") == ((Block(KEY, DEAD_MS, "dead"),), True)
-    assert lesson_of("dead", scope="key", pooled=False) == ((), False)
+def test_a_tier_s_reserved_keys_go_before_those_it_shares() -> None:
+    """Their rank is less; for a tier without such keys all are alike."""
+    ranks = {one.key: one.rank for one in planned(facts(of=service((A, GOLD)), tier="gold")).candidates}
+    assert ranks["g-4"] < ranks["a-1"]
+    assert {one.rank for one in planned(facts(of=service((A, B, GOLD)), tier="silver")).candidates} == {1}
 
 
 def test_what_an_endpoint_costs_by_itself_is_added_to_the_price_of_its_tokens() -> None:

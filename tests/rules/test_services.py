@@ -208,3 +208,28 @@ def test_usage_is_asked_for_where_the_catalogue_says_that_it_is_understood() -> 
     services = parsed("services: {mine: {hosts: [a.example], ask_usage: true}}").policy.services
     assert {name for name, service in services.items() if service.ask_usage} == {"openai", "mine"}
     assert not parsed("services: {openai: {ask_usage: false}}").policy.services["openai"].ask_usage
+
+
+@pytest.mark.parametrize(("group", "advised"), [("one", True), ("two", False)])
+def test_a_reserved_key_beside_shared_ones_of_its_group_reserves_nothing_and_check_says_so(
+    group: str, advised: bool
+) -> None:
+    """Its limits are the group's, and the others use them up (limiter 8)."""
+    text = f"""
+tiers: {{gold: {{weight: 2}}}}
+services:
+  base:
+    keys:
+      - {{name: a, env: A, group: one}}
+      - {{name: b, env: B, group: {group}, reserve_for: [gold]}}
+"""
+    said = parsed(text, catalogue={"base.yaml": BASE}, environ={"A": "sk-a", "B": "sk-b"}).advice
+    assert any("reserves nothing" in str(advice) for advice in said) == advised
+
+
+def test_what_a_status_does_to_a_key_is_read_from_the_file() -> None:
+    """By number, with how often a key that is out is tried; a minute unless given."""
+    text = "services: {base: {key_upkeep: {on_status: {403: error, 402: exhausted}, probe_every: 5s}}}"
+    upkeep = _base(text).upkeep
+    assert (dict(upkeep.actions), upkeep.probe_ms) == ({403: "error", 402: "exhausted"}, 5000)
+    assert _base("services: {base: {}}").upkeep.probe_ms == 60_000

@@ -86,7 +86,7 @@ def test_a_body_may_come_from_stdin_and_the_answer_be_json(home: Path) -> None:
     environ = surroundings(home, **KEY)
     done = subprocess.run(command, cwd=home, env=environ, input=body, capture_output=True, text=True, check=True)
     said: dict[str, Any] = json.loads(done.stdout)
-    assert (said["service"], said["model"], said["cost"]["tokens"]) == ("openai", "tiny-1", 30)
+    assert (said["service"], said["model"], said["cost"]["tokens"]) == ("openai", "tiny-1", 31)
     assert (said["verdict"], said["code"], said["status"], said["wait_ms"]) == ("refuse", "never_fits", 413, None)
     assert said["binds"] == "29 tokens per 60s per group for tiny*"
     assert said["limits"][1] == {
@@ -94,7 +94,7 @@ def test_a_body_may_come_from_stdin_and_the_answer_be_json(home: Path) -> None:
         "amount": 29,
         "used": 0,
         "room": 29,
-        "takes": 30,
+        "takes": 31,
         "ahead": 0,
         "fits_ms": None,
         "paced": False,
@@ -190,7 +190,7 @@ def test_what_a_call_costs_in_money_and_what_a_budget_has_left(home: Path) -> No
     assert told["cost"] == "1 requests, 8 input_tokens, 0 output_tokens, 8 tokens, 0.0000004 usd"
     assert told["limit"] == "0.5 usd per day (UTC) per group: 0 of 0.5 used, takes 0.0000004, fits now"
     told = dict(rows(asked(home, "POST", PATH, "--body", "other.json")))
-    assert told["cost"].endswith("8 tokens; what that costs in usd is not known: the model has no price")
+    assert told["cost"].endswith("9 tokens; what that costs in usd is not known: the model has no price")
     assert told["verdict"] == "go now"
     (home / "c.yaml").write_text(config % "refuse")
     refused = dict(rows(asked(home, "POST", PATH, "--body", "other.json")))["verdict"]

@@ -304,6 +304,7 @@ def call(
     tier: str = "",
     weight: float = 1.0,
     priority: int = 0,
+    replayable: bool = False,
     again: str = "",
 ) -> Plan:
     """A call on common limits, with one free key unless told otherwise."""
@@ -320,6 +321,7 @@ def call(
         max_wait_ms=wait,
         max_queue=queue,
         observe=observe,
+        replayable=replayable,
         again=again,
     )
 
@@ -342,6 +344,23 @@ def ack(n: int) -> list[bytes | int]:
 def block(scope: str, ms: int) -> list[bytes | int]:
     """A scope rests."""
     return [b"B", wire.word(scope).encode(), ms]
+
+
+def said(
+    scope: str, ms: int, *, every: int = 0, known: bool = False, state: int = 3, status: int = 401, model: str = "-"
+) -> list[bytes | int]:
+    """What a reply said of a key of a pool: it rests, and why."""
+    return [b"R", wire.word(scope).encode(), ms, every, int(known), state, status, b"key-1", model.encode()]
+
+
+def lifted(*scopes: str) -> list[bytes | int]:
+    """A call that tried these scopes succeeded."""
+    return [b"U", len(scopes), *[wire.word(scope).encode() for scope in scopes]]
+
+
+def turned(scope: str, *, on: bool) -> list[bytes | int]:
+    """An operator turns a key on or off."""
+    return [b"O", wire.word(scope).encode(), int(on)]
 
 
 def grants(reply: wire.Reply) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rules.verdict import Plan
+
 from .driver import Clock, Replica, TablesHost, ack, call, charge, flying, gauge, grants, key, refusal
 
 
@@ -13,7 +15,7 @@ def test_no_more_than_the_amount_are_in_flight(a: Replica, b: Replica) -> None:
 
 
 def test_nobody_knows_when_a_call_in_flight_ends(a: Replica) -> None:
-    """A refusal for concurrency tells no time."""
+    """A refusal for concurrency tells no time before one has."""
     limit = flying(1)
     a.arrive(call(charge(limit), wait=0))
     assert refusal(a.arrive(call(charge(limit), wait=0))) == ("wait_too_long", None)
@@ -206,3 +208,56 @@ def test_a_replica_that_has_nothing_in_flight_leaves_nothing(clock: Clock) -> No
     assert ":1/r:" + a.id.decode() + "/c:x=1" in str(host.contents())
     a.tick(gauge(charge(limit), 0))
     assert ":1/r:" + a.id.decode() not in str(host.contents())
+
+
+def told(a: Replica, plan: Plan) -> int | None:
+    """When a refused call should come back."""
+    code, wait = refusal(a.arrive(plan))
+    assert code == "wait_too_long"
+    return wait
+
+
+def test_a_refused_call_is_told_when_a_call_in_flight_is_expected_to_end(a: Replica, clock: Clock) -> None:
+    """By how long they last: two slots, one of which comes back every second; nothing is known before one did."""
+    limit = flying(2)
+    plan = call(charge(limit), wait=0)
+    a.arrive(plan)
+    a.arrive(plan)
+    assert told(a, plan) is None
+    for _ in range(200):
+        clock.now += 1000
+        a.tick(gauge(charge(limit), 1))
+        assert a.arrive(plan).granted
+    assert told(a, plan) == 1000
+    clock.now += 1000
+    a.tick(gauge(charge(limit), 0))
+    assert a.arrive(plan).granted
+
+
+def test_what_calls_lasted_long_ago_is_forgotten(a: Replica, clock: Clock) -> None:
+    """Calls of ten seconds, then of one: after some hundred the time told is that of the short ones."""
+    limit = flying(1)
+    plan = call(charge(limit), wait=0)
+    for last in [10_000] * 200 + [1000] * 600:
+        assert a.arrive(plan).granted
+        clock.now += last
+        a.tick(gauge(charge(limit), 0))
+    a.arrive(plan)
+    wait = told(a, plan)
+    assert wait is not None
+    assert 1000 <= wait < 1050
+
+
+def test_a_slot_that_stands_idle_is_no_long_call(a: Replica, clock: Clock) -> None:
+    """An hour in which nothing is in flight does not count."""
+    limit = flying(1)
+    plan = call(charge(limit), wait=0)
+    for _ in range(3):
+        assert a.arrive(plan).granted
+        clock.now += 500
+        a.tick(gauge(charge(limit), 0))
+        for _ in range(10):
+            clock.now += 360_000
+            a.tick()
+    a.arrive(plan)
+    assert told(a, plan) == 500

@@ -7,18 +7,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from rules.gate import wire
+from rules.gate import resting, wire
 from rules.policy import Limit
 from rules.verdict import Charge, Plan
 from tests.redis_server import RedisServer
 
 from .checker import DAY, Checker
-from .driver import Clock, Host, RedisClockHost, Replica, TablesHost, bucket, call, charge, flying, key, quota, window
+from .driver import (
+    Clock,
+    Host,
+    RedisClockHost,
+    Replica,
+    TablesHost,
+    bucket,
+    call,
+    charge,
+    flying,
+    key,
+    lifted,
+    quota,
+    said,
+    turned,
+    window,
+)
 
 COUNT = int(os.environ.get("HEADGATE_HISTORIES", "40"))
 
@@ -171,7 +188,10 @@ LIMITS = {
     "u": window(3, ms=700, jitter=0, slices=7, name="u"),
     "b": bucket(120, 40, 1000, jitter=60, name="b"),
     "d": quota(9, jitter=300, name="d"),
+    "l": replace(window(60, ms=1200, jitter=50, slices=12, name="l", burst=6), learned=True, start=4),
 }
+
+GROUPS = ("g1", "g2")
 
 NEAR_MIDNIGHT = 2 * DAY - 8000
 """Where histories begin, so that most of them see a quota begin anew."""
@@ -179,7 +199,7 @@ NEAR_MIDNIGHT = 2 * DAY - 8000
 
 def plans() -> list[Plan]:
     """Calls of three users in two tiers over common and key limits, pools of one, two and three keys in two groups."""
-    r, t, c, u, b, d, e = (LIMITS[name] for name in "rtcubde")
+    r, t, c, u, b, d, e, found = (LIMITS[name] for name in "rtcubdel")
 
     def k(name: str, group: str, tokens: int) -> Any:
         charges = (
@@ -188,6 +208,7 @@ def plans() -> list[Plan]:
             charge(c, 1, group),
             charge(b, tokens, group),
             charge(e, tokens, group),
+            charge(found, 1, group),
         )
         return key(name, *charges, group=group)
 
@@ -196,7 +217,9 @@ def plans() -> list[Plan]:
         for wait in (0, 900, 5000):
             out.append(call(keys=[k("k1", "g1", tokens)], wait=wait, priority=wait // 900))
             pair = [k("k1", "g1", tokens), k("k2", "g2", tokens)]
-            out.append(call(charge(u, 1, "u1"), keys=pair, wait=wait, user=f"v{wait}", tier="gold", weight=3))
+            out.append(
+                call(charge(u, 1, "u1"), keys=pair, wait=wait, user=f"v{wait}", tier="gold", weight=3, replayable=True)
+            )
             out.append(
                 call(
                     charge(u, 1, "u2"),
@@ -224,6 +247,10 @@ step = st.one_of(
     st.tuples(st.just("finish"), st.integers(0, 1), st.integers(0, 30)),
     st.tuples(st.just("cancel"), st.integers(0, 1), st.integers(0, 30)),
     st.tuples(st.just("block"), st.integers(0, 1), st.integers(1, 1500)),
+    st.tuples(st.just("rest"), st.integers(0, 1), st.integers(1, 1500)),
+    st.tuples(st.just("lift"), st.integers(0, 1), st.integers(0, 1)),
+    st.tuples(st.just("turn"), st.integers(0, 1), st.integers(0, 3)),
+    st.tuples(st.just("refused"), st.integers(0, 1), st.integers(0, 900)),
     st.tuples(st.just("again"), st.integers(0, 1), st.just(0)),
     st.tuples(st.just("restart"), st.integers(0, 1), st.just(0)),
 )
@@ -254,6 +281,17 @@ def play(host: Host, history: list[tuple[str, int, int]], kind: type[Player] = P
             case "block":
                 player.ops.append([b"B", b"g1" if value % 2 else b"g2", value])
                 player.tick()
+            case "rest":
+                player.ops.append(said(GROUPS[value % 2], value, every=value % 3 * 400, known=value % 5 == 0))
+                player.tick()
+            case "lift":
+                player.ops.append(lifted(GROUPS[value], "k1"))
+                player.tick()
+            case "turn":
+                player.ops.append(turned(GROUPS[value % 2], on=value > 1))
+                player.tick()
+            case "refused":
+                player.ops.append(resting.refused(charge(LIMITS["l"], 1, GROUPS[value % 2]), value))
             case "again" if player.replica.last:
                 player.replica.again()
             case "restart":
@@ -318,6 +356,7 @@ def test_long_histories_leave_a_store_at_rest_empty(history: list[tuple[str, int
         ("c", ("g1", "g2", "all")),
         ("b", ("g1", "g2")),
         ("d", ("all",)),
+        ("l", ("g1", "g2")),
     ):
         for scope in scopes:
             limit = LIMITS[name]

@@ -46,7 +46,7 @@ def test_a_pool_is_its_keys_and_buckets_not_its_amounts() -> None:
 
 def test_a_grant_and_a_refusal_are_read_back() -> None:
     """Two grants, one of them pushed, a refusal and a hold in one reply."""
-    reply = wire.reply(b"8 0 77 5 1 2 3 1 10 1 1 2 100 4 0 1 2 11 1 2 -1 3 9 2 0 1 7 5 250 4 12 3")
+    reply = wire.reply(b"8 0 77 5 1 2 3 9 1 10 1 1 2 100 4 0 1 2 11 1 2 -1 3 9 2 0 1 7 5 250 4 12 3")
     assert (reply.epoch, reply.next_ms, reply.rank, reply.replicas, reply.waiting) == (77, 5, 1, 2, 3)
     assert reply.age_ms == 8
     assert [(g.n, g.candidate, g.fullest, g.slices, g.uses, g.pushed, g.age_ms) for g in reply.granted] == [
@@ -59,7 +59,7 @@ def test_a_grant_and_a_refusal_are_read_back() -> None:
 
 def test_what_an_observed_call_would_have_been_told_belongs_to_its_grant() -> None:
     """It stands before it; the grants beside it have none."""
-    reply = wire.reply(b"0 0 77 -1 0 1 0 1 1 1 0 0 6 2 0 1 900 1 2 1 0 0 6 3 2 1 -1 1 3 1 0 0 1 4 1 0 0")
+    reply = wire.reply(b"0 0 77 -1 0 1 0 9 1 1 1 0 0 6 2 0 1 900 1 2 1 0 0 6 3 2 1 -1 1 3 1 0 0 1 4 1 0 0")
     said = [(g.n, g.observed and (g.observed.code, g.observed.position, g.observed.wait_ms)) for g in reply.granted]
     assert said == [(1, None), (2, ("held", 1, 900)), (3, ("never_fits", 1, None)), (4, None)]
     assert not reply.refused

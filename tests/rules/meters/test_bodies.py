@@ -1,3 +1,4 @@
+import base64
 from typing import Any
 
 import pytest
@@ -5,12 +6,17 @@ import pytest
 from rules.meters import bodies
 from rules.meters.tokens import Counter, Uncountable
 
+from .test_pixels import picture
+
+# 300 x 200: one tile of gpt-4o
+PNG = "data:image/png;base64," + base64.b64encode(picture("png", 300, 200)).decode()
 READERS = {
     "chat": bodies.chat_completions,
     "responses": bodies.responses,
     "completions": bodies.completions,
     "embeddings": bodies.embeddings,
     "messages": bodies.messages,
+    "moderations": bodies.moderations,
 }
 
 
@@ -70,6 +76,40 @@ def test_roles(encoding: str) -> None:
         ("embeddings", {"input": [1, 2, 3]}, (3, 0)),
         ("embeddings", {"input": [[1, 2, 3], [4]]}, (4, 0)),
         ("messages", {"system": "hello", "messages": [{"role": "user", "content": "world"}], "max_tokens": 9}, (9, 9)),
+        (
+            "messages",
+            {"messages": [{"role": "user", "content": [{"type": "tool_result", "content": "hello"}]}]},
+            (8, None),
+        ),
+        ("chat", {"messages": [], "prediction": {"type": "content", "content": "hello world"}}, (5, None)),
+        ("chat", {"messages": [], "documents": ["hello world", {"text": "a"}]}, (3 + 2 + 5, None)),
+        (
+            "chat",
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG}}]}]},
+            (262, None),
+        ),
+        (
+            "responses",
+            {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": PNG}]}]},
+            (262, None),
+        ),
+        ("responses", {"input": [{"type": "custom_tool_call", "name": "hello", "input": "hello world"}]}, (9, None)),
+        ("responses", {"input": [{"type": "image_generation_call", "result": PNG}]}, (261, None)),
+        (
+            "responses",
+            {"input": [{"type": "computer_call_output", "output": {"type": "computer_screenshot", "image_url": PNG}}]},
+            (261, None),
+        ),
+        ("responses", {"prompt": {"id": "p", "variables": {"a": "hello", "b": {"text": "world"}}}}, (5, None)),
+        ("embeddings", {"texts": ["hello", "world"], "input_type": "search_query"}, (2, 0)),
+        ("embeddings", {"inputs": [{"content": [{"type": "text", "text": "hello"}]}]}, (1, 0)),
+        ("moderations", {"input": "hello world"}, (2, 0)),
+        ("moderations", {"input": ["hello", "world"]}, (2, 0)),
+        (
+            "moderations",
+            {"input": [{"type": "text", "text": "hello"}, {"type": "image_url", "image_url": {"url": PNG}}]},
+            (256, 0),
+        ),
         ("messages", {"system": [{"type": "text", "text": "hello"}], "messages": []}, (4, None)),
     ],
 )
@@ -106,3 +146,41 @@ def test_hidden_prompt_of_claude(base: str, choice: object, hidden: int) -> None
     counter.json({"name": "f"})
     tools = {"messages": [], "tools": [{"name": "f"}], "tool_choice": choice}
     assert read("messages", tools, base)[0] == bare + hidden + counter.text_tokens
+
+
+def test_claude_s_own_tools_cost_more() -> None:
+    """Its shell and its editor bring texts of their own (provider-facts 2.8)."""
+    plain = read("messages", {"messages": [], "tools": [{"type": "custom", "name": "bash"}]}, "claude-opus-5")[0]
+    shell = read("messages", {"messages": [], "tools": [{"type": "bash_20250124", "name": "bash"}]}, "claude-opus-5")[0]
+    editor = {"type": "text_editor_20250728", "name": "edit"}
+    assert 325 < shell - plain < 335
+    assert read("messages", {"messages": [], "tools": [editor]}, "claude-opus-5")[0] > plain + 690
+
+
+@pytest.mark.parametrize(
+    ("kind", "document"),
+    [
+        ("chat", {"messages": [], "tools": [{"function": {"name": "f"}}]}),
+        ("chat", {"messages": [], "response_format": {"json_schema": {"schema": {}}}}),
+        ("chat", {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]}),
+        ("responses", {"input": "hello", "previous_response_id": "resp_1"}),
+        ("responses", {"input": "hello", "conversation": "conv_1"}),
+        ("responses", {"input": [{"type": "item_reference", "id": "msg_1"}]}),
+        ("messages", {"messages": [], "tools": [{"name": "f"}]}),
+    ],
+)
+def test_what_is_not_all_text_says_so(kind: str, document: dict[str, Any]) -> None:
+    """Then the upstream's usage says nothing about how it counts texts."""
+    counter = Counter("o200k_base")
+    READERS[kind](document, counter, "gpt-4o")
+    assert not counter.seen_all
+
+
+def test_a_schema_counts_with_its_name_and_description() -> None:
+    """All that is written there stands in the prompt."""
+    form = {"name": "answer", "description": "What was asked. " * 20, "schema": {"type": "object"}}
+    whole = read("chat", {"messages": [], "response_format": {"type": "json_schema", "json_schema": form}})[0]
+    del form["description"]
+    assert (
+        whole > read("chat", {"messages": [], "response_format": {"type": "json_schema", "json_schema": form}})[0] + 50
+    )

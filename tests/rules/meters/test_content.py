@@ -1,11 +1,21 @@
+import base64
 from typing import Any
 
 import pytest
 
+from rules.meters.audio import seconds
 from rules.meters.content import count_content
-from rules.meters.images import FILE
+from rules.meters.images import image_tokens
 from rules.meters.tokens import Counter
 
+from .containers.samples import sample
+from .test_pixels import picture
+
+FILE = 3000 + image_tokens("gpt-4o", "high")
+PNG = "data:image/png;base64," + base64.b64encode(picture("png", 1024, 1024)).decode()
+SOUND = base64.b64encode(sample("wav")).decode()
+SHOWN = int(seconds(sample("mp4 with a picture")) * 300 + 1)
+FILM = "data:video/mp4;base64," + base64.b64encode(sample("mp4 with a picture")).decode()
 DATA = "data:image/png;base64," + "iVBORw0KGgo" * 100_000
 
 
@@ -26,15 +36,27 @@ def counted(content: Any, base: str = "gpt-4o") -> tuple[int, int]:
         ([{"type": "image_url", "image_url": {"url": DATA}}], (0, 1445)),
         ([{"type": "input_image", "image_url": DATA, "detail": "low"}], (0, 85)),
         ([{"type": "image", "source": {"type": "base64", "data": DATA}}], (0, 1445)),
-        ([{"type": "file", "file": {"file_data": DATA}}], (0, FILE)),
-        ([{"type": "document", "source": {"type": "base64", "data": DATA}}], (0, FILE)),
+        ([{"type": "image_url", "image_url": {"url": PNG, "detail": "high"}}], (0, 765)),
+        ([{"type": "input_image", "image_url": PNG}], (0, 765)),
+        ([{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}], (0, 765)),
+        ([{"type": "image_url", "image_url": PNG}], (0, 765)),
+        ([{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}], (0, 1445)),
+        ([{"type": "input_audio", "input_audio": {"data": SOUND, "format": "wav"}}], (0, 71)),
+        ([{"type": "file", "file": {"file_id": "file-1"}}], (0, FILE)),
+        ([{"type": "input_file", "file_url": "https://example.com/a.pdf"}], (0, FILE)),
+        ([{"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}}], (0, FILE)),
+        ([{"type": "input_image", "file_id": "file-1", "detail": "high"}], (0, 1445)),
         ([{"type": "document", "title": "hello", "source": {"type": "text", "data": "world"}}], (2, 0)),
         ([{"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "hello"}]}}], (1, 0)),
-        ([{"type": "input_audio", "input_audio": {"data": "A" * 4000, "format": "mp3"}}], (0, 8)),
+        # 3,000 bytes that are no sound: four seconds at 6 kbit/s, ten tokens each
+        ([{"type": "input_audio", "input_audio": {"data": "A" * 4000, "format": "mp3"}}], (0, 41)),
         ([{"type": "tool_use", "name": "hello", "input": {"a": 1}}], (6, 0)),
         ([{"type": "tool_result", "content": [{"type": "text", "text": "hello"}]}], (1, 0)),
         ([{"type": "thinking", "thinking": "hello", "signature": "A" * 9000}], (1, 0)),
-        ([{"type": "video_url", "video_url": {"url": DATA}}], (0, 0)),
+        ([{"type": "video_url", "video_url": {"url": FILM}}], (0, SHOWN)),
+        ([{"type": "input_video", "input_video": "https://example.com/a.mp4"}], (0, FILE)),
+        ([{"type": "document_url", "document_url": "https://example.com/a.pdf"}], (0, FILE)),
+        ([{"type": "hologram", "data": DATA, "text": "hello"}], (1, 0)),
         ([None, 1, True, {"type": 3, "text": 4}, [["hello"]]], (1, 0)),
         (None, (0, 0)),
     ],

@@ -34,7 +34,7 @@ QUESTION = [
 
 def of(body_format: BodyFormat, document: Any, margin: float = 1.0) -> Estimate:
     """The estimate of a document."""
-    return estimate(body_format, orjson.dumps(document), margin=margin)
+    return estimate(body_format, orjson.dumps(document), margin=lambda _model: margin)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +175,7 @@ _KEYS = st.sampled_from(
         "json_schema",
         "input_audio",
         "output",
+        *("parts", "inlineData", "mime_type", "file", "file_data", "url", "result", "variables", "maxOutputTokens"),
     ]
 )
 _KINDS = st.sampled_from(["text", "image_url", "document", "input_audio", "tool_use", "function", "content", "file"])
@@ -202,6 +203,17 @@ _BODIES = st.dictionaries(
             "instructions",
             "tool_choice",
             "max_output_tokens",
+            *(
+                "contents",
+                "content",
+                "systemInstruction",
+                "generation_config",
+                "requests",
+                "inputs",
+                "texts",
+                "documents",
+            ),
+            *("prediction", "generateContentRequest"),
         ]
     ),
     _VALUES,

@@ -26,7 +26,7 @@ print("requests" in sys.modules)
 def test_offline() -> None:
     """Both encodings load and count while every way to the network raises, and no HTTP library is even imported."""
     done = subprocess.run([sys.executable, "-c", OFFLINE], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["2.0", "2.0", "2.0", "False"]
+    assert done.stdout.splitlines() == ["2.0", "2.0", "3.0", "False"]
 
 
 def test_ids() -> None:
@@ -65,22 +65,22 @@ def test_damaged(damage: str) -> None:
 
 FRESH = """
 import threading
-from rules.meters import NotBuilt, estimate, load, vocabulary
+from rules.meters import NotAtOnce, estimate, load, vocabulary
 load()
 print([name for name in vocabulary.NAMES if vocabulary.is_built(name)])
 old = b'{"model": "text-embedding-3-small", "input": "hello world"}'
 try:
-    estimate("embeddings", old, build=False)
-except NotBuilt:
+    estimate("embeddings", old, at_once=True)
+except NotAtOnce:
     print("not built")
-print(estimate("embeddings", old.replace(b"text-embedding-3-small", b"gpt-4o"), build=False).costs["input_tokens"])
+print(estimate("embeddings", old.replace(b"text-embedding-3-small", b"gpt-4o"), at_once=True).costs["input_tokens"])
 found = []
 threads = [threading.Thread(target=lambda: found.append(vocabulary.encoding("cl100k_base"))) for _ in range(4)]
 for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-print(len({id(one) for one in found}), estimate("embeddings", old, build=False).costs["input_tokens"])
+print(len({id(one) for one in found}), estimate("embeddings", old, at_once=True).costs["input_tokens"])
 """
 
 
