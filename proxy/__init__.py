@@ -30,7 +30,7 @@ patience      a time-out that does not count the time in which we stood still
 upstream      sends a call once, hands back the answer as it comes;  faults: what can go wrong on the way
 pool          connections that are kept;  dialer: makes them;  wire: one of them;  framing: heads on it
 addresses     which addresses may be dialled, checked on the address that is dialled
-stream        relays bytes past the taps that find usage
+stream        relays bytes past the taps that find usage, and takes out what only we asked for
 headers       hop-by-hop, Via, control headers: functions on header lists
 configfile    where the configuration stands, and how its files are read
 reload        watches config and secrets, swaps the policy whole; a bad file changes nothing

@@ -90,6 +90,8 @@ class Errand:
     count: Estimate | None = None
     again: str = ""
     """What the call is known by when it comes back after a refusal (`fingerprint`); empty: nothing."""
+    asked_usage: bool = False
+    """The body was edited: a stream will hold usage that the client did not ask for, and must not see."""
 
     @property
     def pooled(self) -> bool:

@@ -27,6 +27,7 @@ STATUS = {
     "port_denied": 403,
     "control_denied": 403,
     "page_denied": 403,
+    "no_price": 403,
     "service_unknown": 404,
     "method_denied": 405,
     "proxy_auth_required": 407,
@@ -148,7 +149,7 @@ def place_of(error: BaseException) -> str:
 
 def _ratelimit_fields(limit: Limit, seconds: int) -> list[tuple[bytes, bytes]]:
     """`RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-08 to -10."""
-    if limit.kind != "window":
-        return []
+    if limit.kind != "window" or limit.meter == "usd":
+        return []  # quotas of the draft are whole numbers, and nothing in it is money
     policy = f'"{limit.id}";q={limit.amount // limit.scale};w={limit.window_ms // 1000}'
     return [(b"RateLimit", f'"{limit.id}";r=0;t={seconds}'.encode()), (b"RateLimit-Policy", policy.encode())]

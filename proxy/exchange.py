@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from rules import dialects
-from rules.meters.usage import Tap
 from rules.plan import plan
+from rules.settling import Ending, settlement
 from rules.verdict import Grant, Plan, Refuse
 
 from . import headers, outgoing
@@ -32,7 +32,7 @@ from .measure import Measure
 from .metrics import Metrics
 from .redaction import masked, masked_fields
 from .refusal import problem_of
-from .stream import relay, tap_of
+from .stream import Passage, relay
 from .tunnel import Tunnels
 from .upstream import Reply, Upstream
 
@@ -238,14 +238,14 @@ class Exchange:
             raise
         except BaseException:
             # TooLate, or the client is gone
-            self._gate.settle(grant, {}) if departure.left else self._gate.refund(grant)
+            self._finish(errand, grant, None, counted=departure.left)
             raise
         seconds = loop.time() - sent_at
         record.upstream_ms = seconds * 1000
         counts = self._metrics.of(name)
         counts.upstream_seconds.observe(seconds)
         counts.upstream_status(reply.status).inc()
-        usage: Tap | None = None
+        passage: Passage | None = None
         first = b""
         counted = True
         try:
@@ -262,26 +262,27 @@ class Exchange:
                     # the client can do nothing about a key that is ours; what it can do is ask again
                     raise Problem("no_key", _USELESS.format(name), retry_after_ms=1000)
             elif errand.endpoint.body != "none":
-                usage = tap_of(errand.endpoint.body, reply)
+                passage = Passage(errand.endpoint.body, reply, asked_usage=errand.asked_usage)
             if reply.status >= 300:
                 secret = outgoing.secret_of(errand.service, grant).encode()
                 reply.headers, first = masked_fields(reply.headers, secret), masked(first, secret)
-            await self._relay(call, record, reply, usage, (first,) if first else ())
+            await self._relay(call, record, reply, passage, (first,) if first else ())
             return True
         except BaseException:
             reply.abort()
             raise
         finally:
-            self._finish(errand, grant, usage, counted=counted)
+            self._finish(errand, grant, passage, counted=counted, whole=reply.complete, status=reply.status)
 
     async def _relay(
-        self, call: Call, record: Record, reply: Reply, usage: Tap | None, first: tuple[bytes, ...]
+        self, call: Call, record: Record, reply: Reply, passage: Passage | None, first: tuple[bytes, ...]
     ) -> None:
         """Step 6. Whatever ends it, the reply is released or aborted."""
         record.status, record.origin = reply.status, "upstream"
-        fields = headers.end_to_end(reply.headers, drop=(b"content-length",))
+        tap, edit = (passage.tap.feed, passage.edit) if passage is not None else (None, None)
+        fields = headers.end_to_end(reply.headers, drop=(b"content-length", *(edit.drops if edit is not None else ())))
         fields += _own_fields(call.id, record)
-        declared = headers.value_of(reply.headers, b"content-length")
+        declared = headers.value_of(reply.headers, b"content-length") if edit is None else None
         answer = call.answer
         if self.draining:
             answer.keep_alive = False
@@ -289,7 +290,7 @@ class Exchange:
         try:
             if not first and not reply.buffered:
                 await answer.flush()
-            await relay(reply, answer, usage.feed if usage is not None else None, first)
+            await relay(reply, answer, tap, first, edit)
             reply.release()
         except UpstreamProblem as fault:
             if not answer.started:
@@ -300,26 +301,34 @@ class Exchange:
             reply.abort()
             record.bytes_out = answer.sent
 
-    def _finish(self, errand: Errand, grant: Grant, usage: Tap | None, *, counted: bool) -> None:
-        """Step 8: the true cost, where the reply told it."""
+    def _finish(
+        self,
+        errand: Errand,
+        grant: Grant,
+        passed: Passage | None,
+        *,
+        counted: bool,
+        whole: bool = False,
+        status: int = 0,
+    ) -> None:
+        """Step 8: the true cost, as far as it is known. `whole`: the reply came to its end."""
         if not counted:
             self._gate.refund(grant)
             return
-        actual = usage.finish() if usage is not None else None
-        if usage is not None and usage.failed is not None:
-            self.lessons.of_stream(errand, grant, usage.failed)
-        estimated: Mapping[str, float] = errand.record.estimate or {}
-        if actual and errand.service.settle == "up":
-            charged = {meter: max(amount, estimated.get(meter, 0.0)) for meter, amount in actual.items()}
-        else:
-            charged = actual or {}
-        self._gate.settle(grant, charged)
-        if not actual:
-            return
-        errand.record.actual = actual
-        self._measure.teach(errand, actual)
-        counts = self._metrics.of(errand.service.name)
-        for meter, amount in actual.items():
+        service, record = errand.service, errand.record
+        ending = Ending() if passed is None else passed.ending(errand.model, self._measure.margin(errand))
+        ending.whole, ending.failed = whole, status >= 400
+        if passed is not None and passed.tap.failed is not None:
+            self.lessons.of_stream(errand, grant, passed.tap.failed)
+        estimated = record.estimate or {}
+        settled = settlement(service, errand.endpoint, errand.model, estimated, ending)
+        self._gate.settle(grant, settled.charged)
+        counts = self._metrics.of(service.name)
+        counts.spent.inc(settled.charged.get("usd", estimated.get("usd", 0.0)))
+        record.actual = settled.actual or record.actual
+        if settled.told:
+            self._measure.teach(errand, settled.actual)
+        for meter, amount in settled.actual.items() if settled.told else ():
             if estimated.get(meter):
                 counts.estimate_ratio(meter).observe(amount / estimated[meter])
 

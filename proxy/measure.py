@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping
 from concurrent.futures import Executor
 
 from rules.match import Matcher
 from rules.meters import Estimate
 from rules.meters.audio import most
-from rules.plan import Facts, costs_of, digest
+from rules.meters.streamusage import FORMATS, ask
+from rules.plan import Facts, costs_of, digest, has_budget, is_unpriced
 from rules.policy import Endpoint, Service
 
 from . import credentials
 from .call import ClientBody
 from .clients import Identity
-from .counting import Counting
+from .counting import COUNT_INLINE, Counting
 from .errand import Errand, fingerprint
 from .errors import Problem
 from .head import Head
@@ -29,14 +32,26 @@ METERED_BYTES = 32 << 20
 _BYTES_PER_TOKEN = 4
 
 
+# Models that the log names as having no price; clients may invent any number of them.
+_MOST_NAMED = 256
+# A body that is one of these, or is vouched for by one of these fields, is sent as it came.
+_BOUND_BY = frozenset(
+    (b"content-encoding", b"content-digest", b"repr-digest", b"digest", b"content-md5", b"signature-input")
+)
+
+_log = logging.getLogger("headgate.measure")
+
+
 class Measure:
     """Reads bodies within a bound on all that are held at once, and counts them."""
 
     def __init__(self, *, metrics: Metrics, counters: Executor, held_bytes: int) -> None:
         self._metrics = metrics
+        self._counters = counters
         self.counting = Counting(metrics=metrics, counters=counters)
         """What bodies are counted with."""
         self._room = held_bytes
+        self._named: set[tuple[str, str]] = set()
 
     def give_back(self, size: int) -> None:
         """The call is over: its body is no longer held."""
@@ -47,6 +62,12 @@ class Measure:
 
         Raises Problem (overloaded, and what ClientBody raises) or ClientGone.
         """
+        occupied = await self._look(errand)
+        if errand.service.mode != "off" and errand.call.body.length != 0:
+            self._report_unpriced(errand)
+        return occupied
+
+    async def _look(self, errand: Errand) -> int:
         call, service, endpoint = errand.call, errand.service, errand.endpoint
         metered = is_metered(service, endpoint)
         limit = METERED_BYTES if metered else REPLAY_BYTES
@@ -57,16 +78,43 @@ class Measure:
             return 0
         if not metered if length is None else length > limit:
             return 0
-        errand.body = await self._read(call.body, limit)
-        errand.again = fingerprint(call.head, errand.body)
+        body = errand.body = await self._read(call.body, limit)
+        errand.again = fingerprint(call.head, body)
         try:
             if metered:
-                errand.count = await self.counting.count(errand.body, call.head, service, endpoint)
+                errand.count = await self.counting.count(body, call.head, service, endpoint)
                 errand.record.model = errand.count.model
+                if _may_ask(errand, errand.count):
+                    await self._ask_usage(errand, body)
         except BaseException:
-            self.give_back(len(errand.body))
+            self.give_back(len(body))
             raise
-        return len(errand.body)
+        return len(body)
+
+    async def _ask_usage(self, errand: Errand, body: bytes) -> None:
+        if len(body) <= COUNT_INLINE:
+            edited = ask(body)
+        else:
+            edited = await asyncio.get_running_loop().run_in_executor(self._counters, ask, body)
+        if edited is not None:
+            errand.body, errand.asked_usage = edited, True
+
+    def _report_unpriced(self, errand: Errand) -> None:
+        """Count a call whose price is not known, and name its model once where a budget should have counted it."""
+        service, model = errand.service, errand.model or "a model that is not known"
+        if not is_unpriced(service, errand.endpoint, errand.model):
+            return
+        self._metrics.unpriced.labels(service.name).inc()
+        known = (service.name, model)
+        if known in self._named or len(self._named) >= _MOST_NAMED or not has_budget(self.facts(errand)):
+            return
+        self._named.add(known)
+        does = "are refused" if service.unpriced == "refuse" and service.mode == "enforce" else "cost 0 usd"
+        _log.warning("%s: %s has no price: its calls %s", service.name, model, does)
+
+    def margin(self, errand: Errand) -> float:
+        """What tokens counted from texts of the call's model are multiplied by."""
+        return self.counting.margin(errand.service)(errand.model or "")
 
     def teach(self, errand: Errand, actual: Mapping[str, float]) -> None:
         """A reply told what the call did cost, by meter."""
@@ -111,6 +159,13 @@ def is_metered(service: Service, endpoint: Endpoint) -> bool:
     return endpoint.body != "none" and service.mode != "off"
 
 
+def _may_ask(errand: Errand, count: Estimate) -> bool:
+    """A stream whose API keeps usage back, which nobody asked for, in a body that may be edited."""
+    if not errand.service.ask_usage or not count.stream or count.include_usage or errand.endpoint.body not in FORMATS:
+        return False
+    return not any(name.lower() in _BOUND_BY for name, _ in errand.call.head.fields)
+
+
 def facts_of(
     matcher: Matcher,
     head: Head,
@@ -153,4 +208,5 @@ def facts_of(
         signed=signer is not None,
         max_wait_ms=head.control.max_wait_ms,
         again=again,
+        unpriced=bool(length) and is_unpriced(service, endpoint, model),
     )

@@ -34,7 +34,9 @@ class Room:
 class Counts:
     """The series of one service that every call touches: looking a child up by its labels costs more than counting."""
 
-    __slots__ = ("_checks", "_metrics", "_ratios", "_service", "_statuses", "granted", "late", "upstream_seconds")
+    __slots__ = (
+        *("_checks", "_metrics", "_ratios", "_service", "_statuses", "granted", "late", "spent", "upstream_seconds"),
+    )
 
     def __init__(self, metrics: Metrics, service: str) -> None:
         self._metrics = metrics
@@ -44,6 +46,7 @@ class Counts:
         self._statuses: dict[int, Counter] = {}
         self.granted = metrics.granted.labels(service)
         self.late = metrics.late.labels(service)
+        self.spent = metrics.spent.labels(service)
         self.upstream_seconds = metrics.upstream_seconds.labels(service)
 
     def checks(self, result: str) -> Counter:
@@ -122,6 +125,15 @@ class Metrics:
         )
         self.unreadable_body = Counter(
             "headgate_unreadable_body", "Bodies counted by their bytes", ["service"], registry=to
+        )
+        self.unpriced = Counter(
+            "headgate_unpriced", "Calls whose price is not known: no budget counts them", ["service"], registry=to
+        )
+        self.spent = Counter(
+            "headgate_spent_usd",
+            "What calls did cost in USD; where the reply did not tell, by estimate",
+            ["service"],
+            registry=to,
         )
         self.key_changes = Counter(
             "headgate_key_state_changes",

@@ -35,7 +35,8 @@ def addressed(errand: Errand, grant: Grant, pseudonym: bytes) -> tuple[Target, s
         secret = secret_of(service, grant)
         fields, target = credentials.write(service.credential.write, secret, fields, target)
     if errand.endpoint.body != "none":
-        fields = _readable_codings(fields)
+        # of a stream something is taken out again, which needs its plain text (stream.py)
+        fields = _readable_codings(fields, (b"identity",) if errand.asked_usage else _TAPPED_CODINGS)
     where, prefix = _where(service, errand.authority)
     return where, prefix + target, framed(call, fields, _host(where.scheme, where.host, where.port), pseudonym)
 
@@ -85,12 +86,12 @@ def _where(service: Service, asked: Authority | None) -> tuple[Target, str]:
     return where, prefix
 
 
-def _readable_codings(fields: Fields) -> Fields:
-    """Accept-Encoding narrowed to what the usage tap can read (provider-facts 6.3)."""
+def _readable_codings(fields: Fields, readable: tuple[bytes, ...]) -> Fields:
+    """Accept-Encoding narrowed to what can be read here (provider-facts 6.3)."""
     narrowed = []
     for name, value in fields:
         if len(name) == 15 and name.lower() == b"accept-encoding":
-            known = [part for part in value.split(b",") if part.partition(b";")[0].strip().lower() in _TAPPED_CODINGS]
+            known = [part for part in value.split(b",") if part.partition(b";")[0].strip().lower() in readable]
             value = b",".join(known).strip() or b"identity"
         narrowed.append((name, value))
     return narrowed

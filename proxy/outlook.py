@@ -57,6 +57,8 @@ class Outlook:
     uncounted: bool = False
     """A body of this endpoint would be counted, and none was given."""
     costs: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    unpriced: bool = False
+    """What it would cost in money is not known."""
     said: Explained | None = None
     enforced: Explained | None = None
     """Of a service that is only observed: what it would say if it were enforced."""
@@ -116,6 +118,7 @@ async def ask(question: Question, rules: InForce, gate: Gate) -> Outlook:
         model=model,
         uncounted=metered and not body,
         costs=facts.costs,
+        unpriced=facts.unpriced,
         said=said,
         enforced=enforced,
     )

@@ -25,6 +25,8 @@ def problem_of(service: Service, verdict: Refuse, waited_ms: int) -> Problem:
     elif verdict.code == "no_key":
         rest = f"the first returns in {back}" if back else "none says when it returns"
         text = f"{name}: no key can serve this call; {rest}" if service.keys else f"{name}: the pool has no key"
+    elif verdict.code == "no_price":
+        text = f"{name}: the price of this call is not known, and the budget takes none without one"
     else:
         text = {
             "queue_full": f"{name}: the line is full",

@@ -4,8 +4,8 @@ The rooms, in the order a call meets them:
 
     policy      the nouns of the YAML, frozen
     parse       YAML text -> Policy, or every mistake with file, line, column and cure; below it, in this order:
-                yamlmarks (text -> tree with places), interpolation, forms and checking (shape), catalogue, services,
-                endpoints, limits, keys, clienttokens (meaning); spellings and formtypes (single values),
+                yamlmarks (text -> tree with places), interpolation, fileforms, forms and checking (shape), catalogue,
+                services, endpoints, limits, keys, clienttokens (meaning); spellings and formtypes (single values),
                 learning (limits that nobody names), ground and mistakes
                 (where, what), sources (what it may ask of the world), schema (the forms for editors), periods (when a
                 calendar day or month ends)
@@ -18,6 +18,8 @@ The rooms, in the order a call meets them:
     errorbodies the codes and waits in an error body;  times: every way to write a wait -> milliseconds
     backoff     what repeated failure means
     keystates   what an operator is told of a pool's keys
+    pricing     what calls cost in money;  pricetable: the prices that are shipped
+    settling    what a finished call is charged
     verdict     Plan, Grant, Refuse, Lesson: values that print their reason
     gate/       the algorithm, in Lua, and the host that runs it in this process
 

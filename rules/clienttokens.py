@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 
 from .checking import checked
-from .forms import ClientsForm, TokenDirForm, TokenFileForm, TokenForm
+from .fileforms import ClientsForm, TokenDirForm, TokenFileForm, TokenForm
 from .ground import Ground, Loc
 from .mistakes import ConfigInvalid, did_you_mean
 from .policy import Clients, ClientToken

@@ -1,5 +1,5 @@
 """The shape of the YAML, as pydantic models: what may be written where, and of what type. What it means is decided in
-parse, services and limits; the JSON Schema (`headgate config schema`) is generated from here.
+parse, services and limits; the JSON Schema (`headgate config schema`) is generated from here and from fileforms.
 
 The catalogue's files and the operator's `services:` share one form: an operator can write a whole service, and a
 catalogue file can be copied into `services:` and changed.
@@ -26,7 +26,6 @@ from pydantic_core import PydanticCustomError
 from . import spellings
 from .formtypes import (
     MAX_AMOUNT,
-    SHA256,
     TEXT_SCHEMA,
     WORDS_SCHEMA,
     Amount,
@@ -36,6 +35,7 @@ from .formtypes import (
     Name,
     Path,
     Positive,
+    Rate,
     Scope,
     StatusCode,
     Text,
@@ -45,7 +45,7 @@ from .formtypes import (
     read_by,
 )
 from .periods import zone_name
-from .policy import METERS, BodyFormat, ErrorShape, Mode, Settle
+from .policy import METERS, BodyFormat, ErrorShape, Mode, Settle, Unpriced
 
 
 class Form(BaseModel):
@@ -54,7 +54,8 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-def _exactly_one(form: Form, names: tuple[str, ...]) -> None:
+def exactly_one(form: Form, names: tuple[str, ...]) -> None:
+    """Raises PydanticCustomError unless the form says exactly one of these fields."""
     given = [name for name in names if name in form.model_fields_set]
     if len(given) != 1:
         words = ", ".join(names[:-1]) + " or " + names[-1]
@@ -98,7 +99,7 @@ class LimitForm(Form):
 
     @model_validator(mode="after")
     def _one_meaning(self) -> LimitForm:
-        _exactly_one(self, (*METERS, "audio_minutes", "concurrent", "capacity"))
+        exactly_one(self, (*METERS, "audio_minutes", "concurrent", "capacity"))
         given = self.model_fields_set
         if self.capacity is not None:
             if self.refill_rate is None:
@@ -137,7 +138,7 @@ class PlaceForm(Form):
 
     @model_validator(mode="after")
     def _one_place(self) -> PlaceForm:
-        _exactly_one(self, ("header", "query"))
+        exactly_one(self, ("header", "query"))
         return self
 
 
@@ -183,7 +184,7 @@ class KeySource(Form):
 
     @model_validator(mode="after")
     def _one_source(self) -> KeySource:
-        _exactly_one(self, ("env", "file", "dir"))
+        exactly_one(self, ("env", "file", "dir"))
         return self
 
 
@@ -198,7 +199,7 @@ class KeyForm(Form):
 
     @model_validator(mode="after")
     def _one_source(self) -> KeyForm:
-        _exactly_one(self, ("env", "file"))
+        exactly_one(self, ("env", "file"))
         return self
 
 
@@ -218,6 +219,29 @@ Keys = Annotated[
     | Annotated[Annotated[list[KeyForm], Field(min_length=1)], Tag("list")],
     Discriminator(_shape),
 ]
+
+
+class PriceForm(Form):
+    """What a model costs, in USD: per million tokens, and per minute of audio. What is left out costs what `input` (for
+    audio_output: `output`) costs."""
+
+    input: Rate | None = None
+    output: Rate = 0.0
+    cached_input: Rate | None = None
+    cache_write: Rate | None = None
+    cache_write_1h: Rate | None = None
+    audio_input: Rate | None = None
+    audio_output: Rate | None = None
+    minute: Rate | None = None
+    """Per minute of audio; beside `input` only the estimate of a call that is billed by tokens."""
+    search: Rate = 0.0
+    """Per search of the web."""
+
+    @model_validator(mode="after")
+    def _some_price(self) -> PriceForm:
+        if self.input is None and self.minute is None:
+            raise PydanticCustomError("pair", "needs input (per million tokens) or minute (of audio); 0 is free")
+        return self
 
 
 class HoldForm(Form):
@@ -264,6 +288,12 @@ class ServiceForm(Form):
     llm: bool = False
     settle: Settle = "exact"
     token_margin: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] | None = None
+    ask_usage: bool = False
+    """Ask streams of chat and completions for their usage (`stream_options.include_usage`) and hide the answer."""
+    prices: dict[Text, PriceForm] = {}
+    """Model, or shell-style pattern of models, to price; these stand before the table that is shipped."""
+    unpriced: Unpriced = "pass"
+    """Where a limit counts usd: calls of models without a price pass and cost nothing, or are refused."""
     endpoints: dict[Name, EndpointForm] = {}
     limits: list[LimitForm] = []
     algorithm: Literal["sliding_window", "token_bucket"] = "sliding_window"
@@ -277,94 +307,3 @@ class ServiceForm(Form):
     upstream: Annotated[Any, BeforeValidator(read_by(spellings.origin)), WithJsonSchema(TEXT_SCHEMA)] = None
     connect_to: Annotated[Any, BeforeValidator(read_by(spellings.address)), WithJsonSchema(TEXT_SCHEMA)] = None
     upstream_ca: Text | None = None
-
-
-class TokenForm(Form):
-    """A client in the list: its token from a variable or file, or the SHA-256 of it."""
-
-    name: Name
-    env: Text | None = None
-    file: Text | None = None
-    sha256: Annotated[str, StringConstraints(pattern=SHA256)] | None = None
-    user: Text | None = None
-    tier: Text | None = None
-    may_set: Annotated[
-        list[Literal["user", "tier", "priority"]], BeforeValidator(one_or_more), WithJsonSchema(WORDS_SCHEMA)
-    ] = []
-
-    @model_validator(mode="after")
-    def _one_source(self) -> TokenForm:
-        _exactly_one(self, ("env", "file", "sha256"))
-        return self
-
-
-class TokenFileForm(Form):
-    """A client's own file in `tokens: {dir}`; the file's name is the client's."""
-
-    token: Text | None = None
-    sha256: Annotated[str, StringConstraints(pattern=SHA256)] | None = None
-    user: Text | None = None
-    tier: Text | None = None
-    may_set: Annotated[list[Literal["user", "tier", "priority"]], BeforeValidator(one_or_more)] = []
-
-    @model_validator(mode="after")
-    def _one_source(self) -> TokenFileForm:
-        _exactly_one(self, ("token", "sha256"))
-        return self
-
-
-class TokenDirForm(Form):
-    """One file a client."""
-
-    dir: Text
-
-
-class ClientsForm(Form):
-    """Who may call (design 4.1)."""
-
-    anonymous: Literal["loopback", "everyone", "nobody"] = "loopback"
-    tokens: (
-        Annotated[
-            Annotated[TokenDirForm, Tag("mapping")] | Annotated[list[TokenForm], Tag("list")],
-            Discriminator(lambda value: "list" if isinstance(value, list) else "mapping"),
-        ]
-        | None
-    ) = None
-
-
-class TierForm(Form):
-    """A class of users and its share."""
-
-    weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
-
-
-class LogForm(Form):
-    """How lines are written; auto: for people on a terminal, JSON elsewhere."""
-
-    format: Literal["auto", "json", "console"] = "auto"
-
-
-class RangeForm(Form):
-    """An inside address range that may be dialled, on one port."""
-
-    range: Text
-    port: Annotated[int, Field(ge=1, le=65535)]
-
-
-class EgressForm(Form):
-    """What may be reached outside the catalogue."""
-
-    allow: Words | None = None
-    ports: list[Annotated[int, Field(ge=1, le=65535)]] = [80, 443]
-    addresses: list[RangeForm] = []
-
-
-class FileForm(Form):
-    """The operator's file."""
-
-    store: Annotated[str, AfterValidator(read_by(spellings.store))] | None = None
-    clients: ClientsForm = ClientsForm()
-    tiers: dict[Name, TierForm] = {}
-    services: dict[Name, ServiceForm] = {}
-    log: LogForm = LogForm()
-    egress: EgressForm = EgressForm()

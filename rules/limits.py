@@ -19,6 +19,10 @@ from .ground import Ground, Loc
 from .policy import METERS, SCOPES, Kind, Limit
 
 MAX_COUNT = 2**53  # the gate counts in doubles (limiter 4.3)
+MICROCENT = 100_000_000
+"""Money is counted in hundred-millionths of a USD. The cheapest token on sale costs half of one (provider-facts 5.1,
+gpt-5-nano from its cache), a call is rounded up by less than one; a limit may be of 90 million USD, and as much as
+90,000 USD may wait (thousandths of cost are counted then, bucket.lua)."""
 OTHERS = "others"
 _WHOLE = ("requests", "tokens", "input_tokens", "output_tokens", "images", "units")
 """Meters whose smallest single cost is 1, unless fractions of it are counted."""
@@ -233,7 +237,7 @@ def _slices(window_ms: int) -> int:
 
 def _scale(meter: str, amount: float, fractional_requests: bool) -> int:
     if meter == "usd":
-        return 1_000_000
+        return MICROCENT
     if meter == "audio_seconds" or (meter == "requests" and fractional_requests) or amount != int(amount):
         return 1000
     return 1

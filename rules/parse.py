@@ -16,7 +16,7 @@ from types import MappingProxyType
 from .catalogue import Layer, read_catalogue
 from .checking import checked
 from .clienttokens import clients_of
-from .forms import FileForm
+from .fileforms import FileForm
 from .ground import Findings, Ground
 from .interpolation import interpolate
 from .limits import Written

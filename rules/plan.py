@@ -62,6 +62,8 @@ class Facts:
     """As in Plan."""
     signed: bool = False
     """The caller's credential signs the call, so that no key of a pool can take its place."""
+    unpriced: bool = False
+    """What the call will cost in money is not known (`is_unpriced`)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -90,9 +92,12 @@ _outlines: dict[tuple[object, ...], _Outline] = {}
 def plan(facts: Facts) -> Plan | Refuse:
     """Every bucket the call draws on, for each key that may serve it.
 
-    Refuses with no_key when the pool is empty or wholly reserved for other tiers.
+    Refuses with no_key when the pool is empty or wholly reserved for other tiers, and with no_price when a limit counts
+    money and the service refuses calls whose price is not known.
     """
     service = facts.service
+    if facts.unpriced and service.unpriced == "refuse" and service.mode == "enforce" and has_budget(facts):
+        return Refuse(code="no_price")
     off = service.mode == "off"
     common_costs = [0 if off else _cost(limit, facts.costs) for limit in facts.common]
     key_costs = [0 if off else _cost(limit, facts.costs) for limit in facts.of_key]
@@ -129,14 +134,34 @@ MAX_WAIT_MS = 600_000
 
 
 def costs_of(service: Service, endpoint: Endpoint, model: str | None, counted: Mapping[str, float]) -> dict[str, float]:
-    """What a call costs by meter: what was counted, the endpoint's costs as the least of each, and `costMapping` for
-    its requests."""
+    """What a call costs by meter: what was counted, the endpoint's costs as the least of each, `costMapping` for its
+    requests, and in USD the price of that beside what the endpoint itself costs."""
     costs = {**endpoint.costs, **counted}
     for meter, least in endpoint.costs.items():
         costs[meter] = max(costs[meter], least)
     if "requests" in costs and model is not None:
         costs["requests"] *= service.cost_mapping.get(model, 1.0)
+    price = service.prices.of(model)
+    if price is not None and not price.is_free:
+        costs["usd"] = costs.get("usd", 0.0) + price.estimate(costs)
     return costs
+
+
+# What a reply tells (settling.py).
+_TOLD = frozenset(("tokens", "input_tokens", "output_tokens", "audio_seconds", "usd"))
+# Meters that something is billed by; requests and units are counted, not sold.
+_SOLD = frozenset(("tokens", "input_tokens", "output_tokens", "audio_seconds", "images"))
+
+
+def is_unpriced(service: Service, endpoint: Endpoint, model: str | None) -> bool:
+    """A call of this kind is billed by what it uses, and nothing says at which price."""
+    sold = endpoint.body != "none" or not _SOLD.isdisjoint(endpoint.costs)
+    return sold and "usd" not in endpoint.costs and service.prices.of(model) is None
+
+
+def has_budget(facts: Facts) -> bool:
+    """A limit that counts the call is of money."""
+    return any(limit.meter == "usd" for limits in (facts.common, facts.of_key) for limit in limits)
 
 
 def learn(
@@ -243,9 +268,13 @@ def _digest(*values: str) -> str:
 
 
 def _cost(limit: Limit, costs: Mapping[str, float]) -> int:
-    """In 1/scale units; 0: the limit does not count the call."""
+    """In 1/scale units; 0: the limit does not count the call. What usage will tell is charged one unit at least: only
+    what was charged can be settled, and output without a bound is expected to be nothing."""
     amount = 1.0 if limit.kind == "concurrent" else costs.get(limit.meter, 0.0)
-    return math.ceil(min(amount * limit.scale, _MOST)) if amount > 0 else 0
+    if amount == 0 and limit.meter in _TOLD and limit.meter in costs:
+        return 1
+    # less than a billionth of a unit is what the product of two doubles is off by
+    return math.ceil(min(amount * limit.scale, _MOST) - 1e-9) if amount > 0 else 0
 
 
 def _charges(draw: Sequence[tuple[str, Limit]], costs: Sequence[int]) -> tuple[Charge, ...]:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from .periods import Period
+from .pricing import NO_PRICES, Prices
 
 METERS = ("requests", "tokens", "input_tokens", "output_tokens", "audio_seconds", "images", "units", "usd")
 SCOPES = ("key", "group", "model", "user", "client", "endpoint")
@@ -34,6 +35,7 @@ BodyFormat = Literal[
     "audio",
 ]
 Settle = Literal["exact", "up"]
+Unpriced = Literal["pass", "refuse"]
 ErrorShape = Literal["openai", "anthropic", "google", "plain"]
 Meaning = Literal["ok", "slow_down", "exhausted", "dead", "overloaded", "fault"]
 KeyState = Literal["active", "rate_limited", "exhausted", "error", "off"]
@@ -246,6 +248,11 @@ class Service:
     token_margin: float | None = None
     """Estimated tokens are multiplied by this until usage has taught better; None: what is known of the model
     (meters/margins.py)."""
+    ask_usage: bool = False
+    """Streams are asked to tell usage, where their API keeps it back (meters/streamusage.py)."""
+    prices: Prices = NO_PRICES
+    unpriced: Unpriced = "pass"
+    """A call whose price is not known, where a limit counts money: it passes and costs 0 USD, or is refused."""
     upstream: Origin | None = None
     connect_to: tuple[str, int] | None = None
     upstream_ca: str | None = None

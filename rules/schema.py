@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from .forms import FileForm
+from .fileforms import FileForm
 
 
 def schema_text() -> str:

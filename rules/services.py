@@ -14,9 +14,11 @@ from .endpoints import endpoints_of
 from .forms import CredentialForm, KeySource, LimitForm, PlaceForm, ServiceForm
 from .keys import pool_of, pool_of_variables
 from .learning import with_learned
-from .limits import Written, compile_limits
+from .limits import OTHERS, Written, compile_limits
 from .mistakes import did_you_mean
-from .policy import Backoff, Credential, CredentialPlace, Hold, Key, Limit, Mode, Service, Upkeep
+from .policy import Backoff, Credential, CredentialPlace, Endpoint, Hold, Key, Limit, Mode, Service, Upkeep
+from .pricetable import table
+from .pricing import NO_PRICES, Price, Prices
 from .sources import Sources, SourceUnreadable, place
 
 _BEARER = CredentialForm(write=PlaceForm(header="authorization", prefix="Bearer "))
@@ -74,15 +76,8 @@ def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sou
 
     service_limits = _service_limits(layers)
     endpoints = endpoints_of(own, base, _shared(layers, compiled), compiled)
-    counted = {meter for endpoint in endpoints if endpoint.service_limits for meter in endpoint.costs}
-    for endpoint in endpoints:
-        if endpoint.body != "none":
-            counted |= _HEARD if endpoint.body == "audio" else _COUNTED
-    for one in service_limits:
-        if one.reading()[0] not in {*counted, "concurrent"}:
-            one.ground.advise(
-                one.loc, f"no endpoint of {layers.name} counts {one.reading()[0]}: this limit never binds"
-            )
+    prices = _prices(layers)
+    _advise(layers, service_limits, endpoints, prices)
     limits = compiled(service_limits, "")
     keys = _keys(layers, tiers, sources)
     credential = layers.form("credential").credential or _BEARER
@@ -133,6 +128,9 @@ def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sou
         llm=llm,
         cost_mapping=MappingProxyType(dict(cost_mapping)),
         settle=layers.form("settle").settle,
+        ask_usage=layers.form("ask_usage").ask_usage,
+        prices=prices,
+        unpriced=layers.form("unpriced").unpriced,
         token_margin=layers.form("token_margin").token_margin,
         upstream=layers.form("upstream").upstream,
         connect_to=layers.form("connect_to").connect_to,
@@ -148,6 +146,42 @@ def _check_dialect(layers: Layers) -> None:
     name = layer.form.dialect
     if name not in NAMES:
         layer.ground.wrong((*layer.loc, "dialect"), f"is no dialect{did_you_mean(name, NAMES)}: {', '.join(NAMES)}")
+
+
+def _prices(layers: Layers) -> Prices:
+    """The operator's rows, the catalogue's, then the table's."""
+    rows = [
+        (model, Price(**form.model_dump()))
+        for layer in (layers.own, layers.base)
+        if layer is not None
+        for model, form in layer.form.prices.items()
+    ]
+    shipped = table().get(layers.name, NO_PRICES)
+    return Prices(rows=(*rows, *shipped.rows), tiers=shipped.tiers)
+
+
+def _advise(layers: Layers, limits: Sequence[Written], endpoints: Sequence[Endpoint], prices: Prices) -> None:
+    """Say which limits of the service cannot bind, and what a budget does not count."""
+    counted = {meter for endpoint in endpoints if endpoint.service_limits for meter in endpoint.costs}
+    for endpoint in endpoints:
+        if endpoint.body != "none":
+            counted |= _HEARD if endpoint.body == "audio" else _COUNTED
+    if prices.rows and counted & {*_COUNTED, "audio_seconds"}:
+        counted.add("usd")
+    budget = None
+    for one in limits:
+        meter = one.reading()[0]
+        if meter not in {*counted, "concurrent"}:
+            more = "; give its models prices" if meter == "usd" else ""
+            one.ground.advise(one.loc, f"no endpoint of {layers.name} counts {meter}: this limit never binds{more}")
+        elif meter == "usd":
+            budget = budget or one
+            for model in one.form.models or ():
+                if not set("*?[!") & set(model) and model != OTHERS and prices.of(model) is None:
+                    one.ground.advise(one.loc, f"{model} has no price: its calls cost 0 usd here")
+    if budget is not None and not any(layer and layer.says("unpriced") for layer in (layers.own, layers.base)):
+        message = f"calls of {layers.name} whose price is not known cost 0 usd; for a hard budget say unpriced: refuse"
+        budget.ground.advise(budget.loc, message)
 
 
 def _aliases(layers: Layers) -> tuple[str, ...]:

@@ -141,7 +141,8 @@ class Refuse:
     """Not now: a code of design 4.2, and when it makes sense to come back."""
 
     code: str
-    """wait_too_long, hold_expired, never_fits, queue_full, no_key, draining, overloaded, store_unavailable."""
+    """wait_too_long, hold_expired, never_fits, queue_full, no_key, no_price, draining, overloaded, or
+    store_unavailable."""
     limit: Limit | None = None
     """The limit that binds, where one does."""
     retry_after_ms: int | None = None

@@ -142,6 +142,7 @@ def _told(found: Outlook) -> dict[str, Any]:
         **who,
         "cost": {meter: _tidy(amount) for meter, amount in found.costs.items()},
         "uncounted": found.uncounted,
+        "unpriced": found.unpriced,
         "keys": "pool" if service.pooled else "caller",
         "waiting": said.waiting,
         "limits": [_limit(room) for room in said.rooms],
@@ -172,7 +173,7 @@ def _natural(units: int, charge: Charge) -> float:
 
 
 def _tidy(amount: float) -> float:
-    amount = round(float(amount), 6)
+    amount = round(float(amount), 9)  # a USD is counted in hundred-millionths
     return int(amount) if amount.is_integer() else amount
 
 
@@ -211,8 +212,9 @@ def _lines(account: dict[str, Any]) -> list[str]:
     if account.get("model") is not None:
         rows.append(("model", account["model"]))
     if account.get("cost"):
-        costs = ", ".join(f"{amount:.15g} {meter}" for meter, amount in account["cost"].items())
-        rows.append(("cost", costs + (" (without --body no tokens are counted)" if account["uncounted"] else "")))
+        costs = ", ".join(f"{_number(amount)} {meter}" for meter, amount in account["cost"].items())
+        without = "; what that costs in usd is not known: the model has no price" if account["unpriced"] else ""
+        rows.append(("cost", costs + (" (without --body no tokens are counted)" if account["uncounted"] else without)))
     if account["store"] == "memory":
         rows.append(("store", "memory: nothing is in use; --store shows what those who share one have used"))
     else:
@@ -231,15 +233,20 @@ def _lines(account: dict[str, Any]) -> list[str]:
 
 
 def _limit_text(limit: dict[str, Any]) -> str:
-    ahead = f", {limit['ahead']:.15g} go first" if limit["ahead"] else ""
+    ahead = f", {_number(limit['ahead'])} go first" if limit["ahead"] else ""
     if limit["fits_ms"] == 0:
         fits = "fits now"
     elif limit["fits_ms"] is not None:
         fits = f"fits in {_seconds(limit['fits_ms'])}{' by its pace' if limit['paced'] else ''}"
     else:
         fits = "never fits" if limit["takes"] > limit["amount"] else "fits when a call in flight ends"
-    used = f"{limit['used']:.15g} of {limit['amount']:.15g} used"
-    return f"{limit['limit']}: {used}, takes {limit['takes']:.15g}{ahead}, {fits}"
+    used = f"{_number(limit['used'])} of {_number(limit['amount'])} used"
+    return f"{limit['limit']}: {used}, takes {_number(limit['takes'])}{ahead}, {fits}"
+
+
+def _number(amount: float) -> str:
+    """Never in the form 2.5e-06, which few read at a glance."""
+    return f"{amount:.9f}".rstrip("0").rstrip(".") if abs(amount) < 0.001 else f"{amount:.15g}"
 
 
 def _verdict_text(said: dict[str, Any], account: dict[str, Any]) -> str:

@@ -35,7 +35,8 @@ entry_redis   how Redis calls tick;  entry_tables: how this process does
 
 engine.py     the host in this process;  wire.py: operations and replies as both hosts speak them
 standing.py   lanes and dominant shares, as the wire carries them;  explain.py: the tick that only asks
-resting.py    which keys rest, as the wire carries it;  lateness.py: how long a grant may be on its way
+resting.py    which keys rest, as the wire carries it;  hearsay.py: what an upstream says of its limits
+lateness.py   how long a grant may be on its way
 """
 
 from __future__ import annotations

@@ -181,13 +181,13 @@ do
     return b.slices and window.earliest(b, cost + ahead, bucket.amount(limit) - held(limit)) < at
   end
 
-  -- Thousandths of cost that waiting calls will ask of this bucket.
+  -- Thousandths of cost that waiting calls will ask of this bucket; as much as can be counted.
   function bucket.queue(limit, change)
     local b = bucket.open(limit)
     if b.slices then
       pace.queue(b, limit)
     end
-    b.q = max(0, (limit.kind == "q" and quota.waiting(b) or b.q) + change)
+    b.q = min(FAR, max(0, (limit.kind == "q" and quota.waiting(b) or b.q) + change))
     b.queued, b.changed = true, true
   end
 

@@ -13,12 +13,16 @@ upload      what an upload of audio is;  multipart: the parts of its form
 document    body -> JSON object;  models: where the name of the model stands
 estimate    body -> Estimate
 scanner     finds a few values in a JSON text of any length, piece by piece
-usage       taps: reply -> true usage
+taps        reply -> true usage, while it flows past
+usage       what an upstream says a call did cost, in one form
+produced    what a stream that broke off has cost
+streamusage asks an upstream to tell usage in a stream, and takes the answer out again
 """
 
 from .estimate import Estimate, estimate
+from .taps import Tap, tap
 from .tokens import NotAtOnce
-from .usage import Tap, tap
+from .usage import Usage
 from .vocabulary import VocabularyDamaged, load
 
-__all__ = ["Estimate", "NotAtOnce", "Tap", "VocabularyDamaged", "estimate", "load", "tap"]
+__all__ = ["Estimate", "NotAtOnce", "Tap", "Usage", "VocabularyDamaged", "estimate", "load", "tap"]

@@ -28,6 +28,7 @@ _INSIDE = re.compile(rb"%s(?:(?:%s|\[%s\]|\{%s\})%s)*+" % (_PLAIN, _QUOTED, _BRA
 end. The two levels keep a reply of many small objects (log-probabilities) from costing a step per bracket."""
 _BETWEEN = re.compile(rb'[^"{}\[\]:,]*+')
 _BLANK = b" \t\r\n"
+_BETWEEN_ELEMENTS = b"[,]" + _BLANK
 
 _QUOTE, _COLON, _COMMA = b'":,'
 _BRACE, _BRACKET, _BRACE_END, _BRACKET_END = b"{[}]"
@@ -37,21 +38,23 @@ class Scanner:
     """Keeps the text of objects and strings found at given paths; the last one of a path wins, as in JSON parsers.
 
     A path is the keys from the top-level object down: `(b"response", b"usage")`. No path may lead into an object that
-    another path keeps. Strings are kept as they are written, escapes included.
+    another path keeps. Strings are kept as they are written, escapes included. `many`: the text is an array of
+    objects, each of which is read as a top-level one.
     """
 
     __slots__ = (
-        *("_capture", "_closed", "_cut", "_escaped", "_key", "_nested", "_objects", "_open", "_strings", "_trail"),
-        *("_under", "_valued", "_word", "found"),
+        *("_capture", "_closed", "_cut", "_escaped", "_key", "_many", "_nested", "_objects", "_open", "_strings"),
+        *("_trail", "_under", "_valued", "_word", "found"),
     )
 
-    def __init__(self, objects: Iterable[Path], strings: Iterable[Path] = ()) -> None:
+    def __init__(self, objects: Iterable[Path], strings: Iterable[Path] = (), *, many: bool = False) -> None:
         self._objects = frozenset(objects)
         self._strings = frozenset(strings)
         self._under = frozenset(
             path[:length] for path in self._objects | self._strings for length in range(1, len(path))
         )
         self.found: dict[Path, bytes] = {}
+        self._many = many
         self._open = False  # inside the top-level object
         self._closed = False  # behind it, or what stands there is no object
         self._trail: Path = ()  # keys of the objects entered
@@ -80,8 +83,9 @@ class Scanner:
                 at = self._start(piece, at)
 
     def _start(self, piece: bytes, at: int) -> int:
+        passed = _BETWEEN_ELEMENTS if self._many else _BLANK
         while at < len(piece):
-            if piece[at] not in _BLANK:
+            if piece[at] not in passed:
                 self._open = piece[at] == _BRACE
                 self._closed = not self._open
                 return at + 1 if self._open else len(piece)
@@ -108,7 +112,7 @@ class Scanner:
                 if self._enter(byte):
                     return at
             elif byte == _BRACE_END and self._leave():
-                return end
+                return at if self._many else end
         return at
 
     def _enter(self, byte: int) -> bool:
@@ -127,7 +131,7 @@ class Scanner:
         if self._trail:
             self._trail = self._trail[:-1]
             return False
-        self._closed = True
+        self._open, self._closed = False, not self._many
         return True
 
     def _pass_over(self, piece: bytes, at: int, end: int) -> int:

@@ -29,6 +29,8 @@ class Client:
     command: Callable[[], list[str]]
     calls: tuple[str, ...]
     provider: Provider = "openai"
+    asks_usage: bool = False
+    """Its stream asks for usage."""
     names_proxy: bool = False
     """It does not read the proxy from the environment: it gets `EXPLICIT_PROXY`."""
 
@@ -51,6 +53,7 @@ CLIENTS = (
         name="openai-python",
         command=_python("openai_sdk"),
         calls=("models", "chat", "responses", "embeddings", "audio"),
+        asks_usage=True,
     ),
     Client(name="openai-python-async", command=_python("openai_async"), calls=("chat",)),
     Client(name="anthropic-python", command=_python("anthropic_sdk"), calls=("messages",), provider="anthropic"),
@@ -148,8 +151,8 @@ def run(client: Client, way: Way, upstream: StandIn, *, token: str, audio: Path)
                 if "piece" not in said:
                     break
                 pieces.append(said["piece"])
-                if _last(client, len(pieces), seen[-1]):
-                    step()  # `[DONE]`, which no client reports
+                for _ in range(_unreported(client, len(pieces), seen[-1])):
+                    step()
             calls["stream"] = said
             assert process.wait(30) == 0, errors.read_text(errors="replace")[-2000:]
         finally:
@@ -157,8 +160,9 @@ def run(client: Client, way: Way, upstream: StandIn, *, token: str, audio: Path)
     return Run(calls=calls, pieces=pieces, seen=upstream.wait_seen(len(client.calls) + 1))
 
 
-def _last(client: Client, got: int, asked: Seen) -> bool:
-    """Whether the stream has told everything but its closing line."""
-    if client.provider == "anthropic":
-        return False
-    return got == (6 if b'"include_usage"' in asked.body else 5)
+def _unreported(client: Client, got: int, asked: Seen) -> int:
+    """How many pieces of the stream follow that the client reports nothing of: none until it has told the rest."""
+    if client.provider == "anthropic" or got < (6 if client.asks_usage else 5):
+        return 0
+    # the usage that Headgate asked for, and `[DONE]`
+    return 2 if b'"include_usage"' in asked.body and not client.asks_usage else 1

@@ -131,7 +131,10 @@ async def test_an_upload_of_audio_costs_the_seconds_it_lasts(upstream: RawServer
         assert reply.status == 200
         await front.ask()
         audio, words = front.lines()
-    assert (audio["model"], audio["estimate"]) == ("whisper-1", {"requests": 1, "audio_seconds": 12})
+    assert (audio["model"], audio["estimate"]) == (
+        "whisper-1",
+        {"requests": 1, "audio_seconds": 12, "usd": pytest.approx(0.0012)},
+    )
     assert "audio_seconds" not in words["estimate"]
     assert upstream.requests[0].endswith(body)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rules.checking import checked
-from rules.forms import FileForm, Form, ServiceForm
+from rules.fileforms import FileForm
+from rules.forms import Form, ServiceForm
 from rules.ground import Findings, Ground
 from rules.yamlmarks import compose
 

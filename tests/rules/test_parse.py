@@ -155,7 +155,7 @@ def test_every_commented_line_of_the_tutorial_is_valid_too() -> None:
             lines.append("tiers: {free: {weight: 1}}")
         parse("\n".join(lines), filename="limits.yaml", sources=world, catalogue=CATALOGUE)
         examples += 1
-    assert examples >= 14
+    assert examples >= 17
 
 
 def _begins_example(text: str) -> bool:

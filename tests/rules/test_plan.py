@@ -33,6 +33,8 @@ from rules.policy import (
 )
 from rules.verdict import Plan, Refuse
 
+from .given import parsed
+
 ENDPOINT = Endpoint(name="chat", path="/chat")
 A = Key(id="a-1", secret="sk-canary-a", group="one")
 B = Key(id="b-2", secret="sk-canary-b", group="one")
@@ -331,3 +333,12 @@ def test_a_tier_s_reserved_keys_go_before_those_it_shares() -> None:
     ranks = {one.key: one.rank for one in planned(facts(of=service((A, GOLD)), tier="gold")).candidates}
     assert ranks["g-4"] < ranks["a-1"]
     assert {one.rank for one in planned(facts(of=service((A, B, GOLD)), tier="silver")).candidates} == {1}
+
+
+def test_what_an_endpoint_costs_by_itself_is_added_to_the_price_of_its_tokens() -> None:
+    """In USD; a model without a price costs the endpoint's part alone."""
+    config = "services: {openai: {endpoints: {chat.completions: {costs: {requests: 1, usd: 0.5}}}}}"
+    openai = parsed(config).policy.services["openai"]
+    counted = {"input_tokens": 1000.0, "output_tokens": 100.0}
+    costs = {model: costs_of(openai, openai.endpoints[0], model, counted)["usd"] for model in ("gpt-4o", "gpt-99")}
+    assert costs == {"gpt-4o": pytest.approx(0.5035), "gpt-99": 0.5}

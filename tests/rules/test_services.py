@@ -180,6 +180,51 @@ def test_a_part_of_an_endpoint_that_is_not_there_is_a_mistake() -> None:
         parsed("", catalogue={"base.yaml": BASE.replace("[hear, see]", "[hear, sea]")})
 
 
+def _advice(text: str) -> list[str]:
+    return [told.message for told in parsed(text).advice]
+
+
+def test_prices_of_the_operator_stand_before_the_table() -> None:
+    """A model of the table may be given another price, and one that is not there a first."""
+    text = "services: {openai: {prices: {gpt-4o: {input: 1}, 'ft:*': {input: 7, output: 8, cached_input: 0.5}}}}"
+    prices = parsed(text).policy.services["openai"].prices
+    found = {model: prices.of(model) for model in ("gpt-4o", "gpt-4o-mini", "ft:gpt-4o:me", "gpt-99")}
+    assert {model: price.input if price else None for model, price in found.items()} == {
+        "gpt-4o": 1,
+        "gpt-4o-mini": 0.15,
+        "ft:gpt-4o:me": 7,
+        "gpt-99": None,
+    }
+
+
+def test_a_budget_says_what_it_does_not_count() -> None:
+    """Until the operator has decided about calls whose price is not known; models it names are looked up at once."""
+    limits = "limits: [{usd: 5, window: day}, {usd: 1, window: day, models: [gpt-99, gpt-4o, 'gpt-9*']}]"
+    assert _advice(f"services: {{openai: {{{limits}}}}}") == [
+        "calls of openai whose price is not known cost 0 usd; for a hard budget say unpriced: refuse",
+        "gpt-99 has no price: its calls cost 0 usd here",
+    ]
+    for choice in ("pass", "refuse"):
+        text = f"services: {{openai: {{unpriced: {choice}, {limits}}}}}"
+        assert _advice(text) == ["gpt-99 has no price: its calls cost 0 usd here"]
+        assert parsed(text).policy.services["openai"].unpriced == choice
+
+
+def test_a_budget_that_cannot_bind_is_advised_against() -> None:
+    """No model of the service has a price, and no endpoint costs usd."""
+    text = "services: {reddit: {limits: [{usd: 5, window: day}], endpoints: {other: {costs: {requests: 1%s}}}}}"
+    never = "no endpoint of reddit counts usd: this limit never binds; give its models prices"
+    assert never in _advice(text % "")
+    assert never not in _advice(text % ", usd: 0.01")
+
+
+def test_usage_is_asked_for_where_the_catalogue_says_that_it_is_understood() -> None:
+    """And nowhere else; the operator may say otherwise."""
+    services = parsed("services: {mine: {hosts: [a.example], ask_usage: true}}").policy.services
+    assert {name for name, service in services.items() if service.ask_usage} == {"openai", "mine"}
+    assert not parsed("services: {openai: {ask_usage: false}}").policy.services["openai"].ask_usage
+
+
 @pytest.mark.parametrize(("group", "advised"), [("one", True), ("two", False)])
 def test_a_reserved_key_beside_shared_ones_of_its_group_reserves_nothing_and_check_says_so(
     group: str, advised: bool

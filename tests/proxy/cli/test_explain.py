@@ -59,7 +59,7 @@ def test_the_whole_of_it_in_plain_words(home: Path) -> None:
         ("service", "openai, endpoint chat.completions, mode enforce"),
         ("caller", "anonymous, user bob"),
         ("model", "gpt-4o"),
-        ("cost", "1 requests, 10 input_tokens, 20 output_tokens, 30 tokens"),
+        ("cost", "1 requests, 10 input_tokens, 20 output_tokens, 30 tokens, 0.000225 usd"),
         ("store", "memory: nothing is in use; --store shows what those who share one have used"),
         ("limit", "3 requests per 60s per group: 0 of 3 used, takes 1, fits now"),
         ("key", f"{key}, group one"),
@@ -177,3 +177,21 @@ def seen(home: Path, store: RedisServer) -> tuple[list[tuple[str, str]], dict[st
     waits = rows(asked(home, "POST", PATH, "--max-wait", "2m", HEADGATE_STORE=store.url))
     refused = json.loads(asked(home, "POST", PATH, "--max-wait", "0", "--json", "--store", store.url))
     return waits, refused, keys
+
+
+def test_what_a_call_costs_in_money_and_what_a_budget_has_left(home: Path) -> None:
+    """The estimate in USD, in full digits; a model without a price is said to have none; a hard budget refuses it."""
+    tiny = '{"model": "gpt-5-nano", "messages": [{"role": "user", "content": "Hi"}]}'
+    (home / "tiny.json").write_text(tiny)
+    (home / "other.json").write_text(tiny.replace("gpt-5-nano", "gpt-99"))
+    config = "services: {openai: {keys: {env: KEY}, limits: [{usd: 0.5, window: day}], unpriced: %s}}\n"
+    (home / "c.yaml").write_text(config % "pass")
+    told = dict(rows(asked(home, "POST", PATH, "--body", "tiny.json")))
+    assert told["cost"] == "1 requests, 8 input_tokens, 0 output_tokens, 8 tokens, 0.0000004 usd"
+    assert told["limit"] == "0.5 usd per day (UTC) per group: 0 of 0.5 used, takes 0.0000004, fits now"
+    told = dict(rows(asked(home, "POST", PATH, "--body", "other.json")))
+    assert told["cost"].endswith("9 tokens; what that costs in usd is not known: the model has no price")
+    assert told["verdict"] == "go now"
+    (home / "c.yaml").write_text(config % "refuse")
+    refused = dict(rows(asked(home, "POST", PATH, "--body", "other.json")))["verdict"]
+    assert refused.startswith("refuse, 403 no_price: openai: the price of this call is not known")

@@ -8,7 +8,7 @@ import pytest
 
 from rules.gate import wire
 
-from .driver import Clock, Replica, TablesHost, call, charge, grants, quota, refusal, window
+from .driver import Clock, Replica, TablesHost, call, cancel, charge, grants, quota, refusal, window
 
 LA = "America/Los_Angeles"
 HOUR = 3_600_000
@@ -281,3 +281,25 @@ def refusal_or_none(a: Replica, limit: object) -> int | None:
     """The wait told to a call that does not go; None: it went."""
     reply = a.arrive(call(charge(limit), wait=0))  # type: ignore[arg-type]
     return None if reply.granted else refusal(reply)[1]
+
+
+def test_a_budget_is_exact_to_the_microcent(a: Replica, clock: Clock) -> None:
+    """A month's 200,000 USD, the largest cap there is, in the units money is counted in; what was settled is free."""
+    limit, clock.now = quota(200_000 * 10**8, period="month"), at("2026-11-24T18:00")
+    slice_ = a.arrive(call(charge(limit, 19_999_999_999_999), wait=0)).granted[0].slices[0]
+    assert not grants(a.arrive(call(charge(limit, 2), wait=0)))
+    assert grants(a.arrive(call(charge(limit, 1), wait=0)))
+    a.tick(wire.settle(charge(limit, 1), slice_, -7))
+    assert not grants(a.arrive(call(charge(limit, 8), wait=0)))
+    assert grants(a.arrive(call(charge(limit, 7), wait=0)))
+
+
+def test_waiting_calls_of_great_cost_are_counted_in_and_out(a: Replica, clock: Clock) -> None:
+    """Thousandths of their sum are more than a double counts: as much as it does is said, and nothing stays behind."""
+    limit, clock.now = quota(wire.MOST, period="month"), at("2026-11-30T23:59:50")
+    assert grants(a.arrive(call(charge(limit, limit.amount), wait=0)))
+    costs = [5_000_000_000_001, 3, 4_999_999_999_999, 7_777_777_777_777]
+    waits = [a.arrive(call(charge(limit, cost), wait=60_000)).held[0][0] for cost in costs]
+    assert a.explain(call(charge(limit, 1), wait=60_000)).rooms[0].ahead > 9 * 10**12
+    a.tick(*[cancel(n) for n in waits])
+    assert a.explain(call(charge(limit, 1), wait=60_000)).rooms[0].ahead == 0

@@ -1,266 +1,141 @@
-import gzip
-import json
-import tracemalloc
-import zlib
-from collections.abc import Iterable
-from typing import Any, get_args
+import math
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.meters import Tap, tap
-from rules.meters.usage import INFLATED, LINE
+from rules.meters.usage import MOST, PATHS, Findings, Usage
 from rules.policy import BodyFormat
 
-SSE = "text/event-stream; charset=utf-8"
-
-CHAT = {
-    "id": "chatcmpl-1",
-    "object": "chat.completion",
-    "model": "gpt-4o",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": 'say "usage": {"total_tokens": 9} {\n'}}],
-    "usage": {
-        "prompt_tokens": 19,
-        "completion_tokens": 10,
-        "total_tokens": 29,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0},
-    },
-    "service_tier": "default",
-}
-MESSAGE = {
-    "type": "message",
-    "content": [{"type": "text", "text": "hello"}],
-    "usage": {"input_tokens": 10, "cache_creation_input_tokens": 5, "cache_read_input_tokens": 100, "output_tokens": 7},
-}
-RESPONSE = {
-    "id": "resp_1",
-    "status": "completed",
-    "error": None,
-    "usage": {"input_tokens": 36, "output_tokens": 87, "total_tokens": 123},
-}
-EMBEDDING = {"object": "list", "data": [{"embedding": "AAAA"}], "usage": {"prompt_tokens": 8, "total_tokens": 8}}
+USAGE = (b"usage",)
 
 
-def events(*documents: Any, named: bool = False) -> bytes:
-    """Documents as server-sent events."""
-    lines = []
-    for document in documents:
-        if named:
-            lines.append(f"event: {document['type']}\n")
-        lines.append(f"data: {document if isinstance(document, str) else json.dumps(document)}\n\n")
-    return "".join(lines).encode()
+def found(*usages: Any, body_format: BodyFormat = "chat_completions") -> Usage:
+    """What these objects, one after another, say."""
+    findings = Findings(body_format)
+    for usage in usages:
+        findings.take(USAGE, usage)
+    result = findings.usage()
+    assert result is not None
+    return result
 
 
-DELTA = {"choices": [{"index": 0, "delta": {"content": 'a "usage": {'}}], "usage": None}
-CHAT_STREAM = events(DELTA, DELTA, {"choices": [], "usage": CHAT["usage"]}, "[DONE]")
-GROQ_STREAM = events(DELTA, {"choices": [], "x_groq": {"id": "r", "usage": CHAT["usage"]}}, "[DONE]")
-RESPONSE_STREAM = events(
-    {"type": "response.created", "response": {"usage": None, "error": None}},
-    {"type": "response.output_text.delta", "delta": "hello"},
-    {"type": "response.completed", "response": RESPONSE},
-    named=True,
-)
-LONG_RESPONSE_STREAM = events(
-    {"type": "response.completed", "response": {"output": [{"text": 'x"\n' * LINE}], **RESPONSE}}, named=True
-)
-# provider-facts 2.7: the web search example, whose input grows in the delta.
-MESSAGE_STREAM = events(
-    {"type": "message_start", "message": {"usage": {"input_tokens": 2679, "output_tokens": 3}}},
-    {"type": "ping"},
-    {"type": "content_block_delta", "delta": {"text": "hello"}},
-    {"type": "message_delta", "delta": {}, "usage": {"input_tokens": 10682, "output_tokens": 510}},
-    {"type": "message_stop"},
-    named=True,
-)
+def test_openai_details() -> None:
+    """Cached, written and audio tokens are parts of the prompt; reasoning is part of what was produced."""
+    usage = found(
+        {
+            "prompt_tokens": 1000,
+            "completion_tokens": 500,
+            "total_tokens": 1500,
+            "prompt_tokens_details": {"cached_tokens": 600, "cache_write_tokens": 100, "audio_tokens": 50},
+            "completion_tokens_details": {"reasoning_tokens": 400, "audio_tokens": 20},
+        }
+    )
+    assert (usage.input_tokens, usage.output_tokens, usage.tokens) == (1000, 500, 1500)
+    assert (usage.cached, usage.written, usage.audio_input, usage.audio_output) == (600, 100, 50, 20)
 
 
-def meters(given_tokens: float, output: float, total: float) -> dict[str, float]:
-    """Usage by meter."""
-    return {"input_tokens": given_tokens, "output_tokens": output, "tokens": total}
+def test_responses_details() -> None:
+    """The Responses API has the same parts under other names."""
+    usage = found(
+        {
+            "input_tokens": 10,
+            "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 5},
+            "output_tokens": 7,
+            "output_tokens_details": {"reasoning_tokens": 6},
+            "total_tokens": 17,
+        },
+        body_format="responses",
+    )
+    assert (usage.input_tokens, usage.cached, usage.written, usage.output_tokens) == (10, 4, 5, 7)
 
 
-CASES: list[tuple[BodyFormat, str | None, bytes, dict[str, float] | None]] = [
-    ("chat_completions", "application/json", json.dumps(CHAT).encode(), meters(19, 10, 29)),
-    ("chat_completions", None, b"\n\n\n" + json.dumps(CHAT, indent=2).encode(), meters(19, 10, 29)),
-    ("responses", "application/json; charset=utf-8", json.dumps(RESPONSE).encode(), meters(36, 87, 123)),
-    ("embeddings", "application/json", json.dumps(EMBEDDING).encode(), meters(8, 0, 8)),
-    ("messages", "application/json", json.dumps(MESSAGE).encode(), meters(15, 7, 22)),
-    ("chat_completions", SSE, CHAT_STREAM, meters(19, 10, 29)),
-    ("chat_completions", SSE, CHAT_STREAM.replace(b"\n", b"\r\n"), meters(19, 10, 29)),
-    ("chat_completions", SSE, b": keep-alive\n\n" + GROQ_STREAM, meters(19, 10, 29)),
-    ("chat_completions", SSE, CHAT_STREAM.replace(b"data: ", b"data:"), meters(19, 10, 29)),
-    ("responses", SSE, RESPONSE_STREAM, meters(36, 87, 123)),
-    ("responses", SSE, RESPONSE_STREAM.rstrip(), meters(36, 87, 123)),
-    ("responses", SSE, LONG_RESPONSE_STREAM, meters(36, 87, 123)),
-    ("messages", SSE, MESSAGE_STREAM, meters(10682, 510, 11192)),
-    # an Anthropic stream that breaks off keeps its estimate of the output
-    ("messages", SSE, MESSAGE_STREAM[:300], {"input_tokens": 2679}),
-    ("chat_completions", SSE, events(DELTA, "[DONE]"), None),
-    ("chat_completions", "application/json", json.dumps(CHAT).encode()[:-40], None),
-    (
-        "chat_completions",
-        "application/json",
-        b'{"usage":{"prompt_tokens":-1,"total_tokens":true,"completion_tokens":1e3}}',
-        None,
-    ),
-    ("chat_completions", "application/json", b'{"usage":{"prompt_tokens":99999999999999}}', None),
-    ("chat_completions", "application/json", b'{"usage":[1]}', None),
-    ("chat_completions", "application/json", b"", None),
-    ("chat_completions", "text/html", json.dumps(CHAT).encode(), None),
-    ("none", "application/json", json.dumps(CHAT).encode(), None),
-]
+def test_anthropic_details() -> None:
+    """Anthropic's total input is the sum of three fields; its limits do not count what came from the cache."""
+    usage = found(
+        {
+            "input_tokens": 10,
+            "cache_creation_input_tokens": 30,
+            "cache_read_input_tokens": 100,
+            "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20},
+            "output_tokens": 7,
+            "server_tool_use": {"web_search_requests": 2},
+        },
+        body_format="messages",
+    )
+    assert (usage.input_tokens, usage.cached, usage.written, usage.written_1h) == (140, 100, 30, 20)
+    assert (usage.searches, usage.meters()) == (2, {"input_tokens": 40.0, "output_tokens": 7.0, "tokens": 47.0})
 
 
-def pour(reader: Tap, pieces: Iterable[bytes]) -> dict[str, float] | None:
-    """Feed the pieces, then ask for the usage."""
-    for piece in pieces:
-        reader.feed(piece)
-    return reader.finish()
-
-
-@pytest.mark.parametrize(("body_format", "kind", "body", "expected"), CASES)
-@pytest.mark.parametrize("size", [1, 7, 1000, 10_000_000])
-def test_usage(
-    body_format: BodyFormat, kind: str | None, body: bytes, expected: dict[str, float] | None, size: int
-) -> None:
-    """Every API's usage is found in JSON and in streams, for every size of the pieces."""
-    pieces = [body[at : at + size] for at in range(0, len(body), size)]
-    assert pour(tap(body_format, kind), pieces) == expected
-
-
-@pytest.mark.parametrize("place", ["first", "last"])
-def test_long_replies(place: str) -> None:
-    """In a reply of megabytes usage is found at either end, and the tap holds none of it."""
-    usage = b'"usage":{"prompt_tokens":8,"total_tokens":8}'
-    data = b'"data":[' + b",".join([b'{"embedding":[0.25,-0.5]}'] * 100_000) + b"]"
-    body = b"{" + (usage + b"," + data if place == "first" else data + b"," + usage) + b"}"
-    reader = tap("embeddings", "application/json")
-    assert pour(reader, [body[at : at + 65_536] for at in range(0, len(body), 65_536)]) == meters(8, 0, 8)
-
-
-@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate"])
-@pytest.mark.parametrize("size", [1, 100, 1_000_000])
-def test_packed(coding: str, size: int) -> None:
-    """A packed reply is read like a plain one."""
-    pack = zlib.compress if coding == "deflate" else gzip.compress
-    for body_format, kind, body, expected in CASES:
-        if kind != "text/html" and len(body) < 100_000:
-            packed = pack(body)
-            reader = tap(body_format, kind, coding.upper())
-            assert pour(reader, [packed[at : at + size] for at in range(0, len(packed), size)]) == expected
-
-
-def test_packed_tightly() -> None:
-    """One packed piece that unpacks to megabytes is read to its end."""
-    body = b'{"x":"' + b"a" * 3_000_000 + b'","usage":{"total_tokens":1}}'
-    assert pour(tap("chat_completions", "application/json", "gzip"), [gzip.compress(body, mtime=0)]) == {"tokens": 1}
-
-
-@pytest.mark.parametrize(("kind", "start"), [(SSE, b"data: {"), (SSE, b": comment"), ("application/json", b'{"a":"')])
-@pytest.mark.parametrize("coding", [None, "gzip"])
-def test_bounded(kind: str, start: bytes, coding: str | None) -> None:
-    """A reply of one endless line is not collected."""
-    body = start + b"x" * 8_000_000
-    packed = gzip.compress(body, 1, mtime=0) if coding else body
-    reader = tap("chat_completions", kind, coding)
-    tracemalloc.start()
-    for at in range(0, len(packed), 8192):
-        reader.feed(packed[at : at + 8192])
-    held = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert held < 500_000
-
-
-@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip", "nonsense"])
-def test_codings_not_read(coding: str) -> None:
-    """A reply in a coding we cannot unpack has no usage."""
-    assert pour(tap("chat_completions", "application/json", coding), [json.dumps(CHAT).encode()]) is None
-
-
-@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(json.dumps(CHAT).encode(), mtime=0)[:60], b""])
-def test_broken_packing(body: bytes) -> None:
-    """Broken packing has no usage, and raises nothing."""
-    assert pour(tap("chat_completions", "application/json", "gzip"), [body]) is None
-
-
-def test_bomb() -> None:
-    """A bomb is given up on: usage behind the bound is not looked for."""
-    body = b'{"x":"' + b"a" * (INFLATED + 1) + b'","usage":{"total_tokens":1}}'
-    assert pour(tap("chat_completions", "application/json", "gzip"), [gzip.compress(body, 1, mtime=0)]) is None
-    assert pour(tap("chat_completions", "application/json"), [body]) == {"tokens": 1}
+def test_deepseek_and_cohere_details() -> None:
+    """DeepSeek tells hits of its cache; Cohere tells what it bills beside what it counted."""
+    assert found({"prompt_tokens": 9, "prompt_cache_hit_tokens": 8, "prompt_cache_miss_tokens": 1}).cached == 8
+    both = {"billed_units": {"input_tokens": 5, "output_tokens": 7}, "tokens": {"input_tokens": 71}}
+    assert found(both).billed == (5, 7)
 
 
 @pytest.mark.parametrize(
-    ("body_format", "body", "expected"),
-    [
-        (
-            "responses",
-            events({"type": "response.failed", "response": {"error": {"code": "rate_limit_exceeded"}, "usage": None}}),
-            "slow_down",
-        ),
-        (
-            "responses",
-            events({"type": "response.failed", "response": {"error": {"code": "insufficient_quota"}}}),
-            "exhausted",
-        ),
-        ("responses", events({"type": "error", "code": "server_error", "message": "x"}), "fault"),
-        ("responses", events({"pad": "x" * 2 * LINE, "type": "error", "code": "slow_down"}), "slow_down"),
-        ("responses", events({"pad": "x" * 2 * LINE, "response": {"error": {"code": "slow_down"}}}), "slow_down"),
-        ("messages", events({"type": "error", "error": {"type": "overloaded_error"}}, named=True), "overloaded"),
-        ("messages", events({"type": "error", "error": {"type": "rate_limit_error"}}, named=True), "slow_down"),
-        ("chat_completions", events({"error": {"code": 429, "message": "x"}, "choices": []}), "slow_down"),
-        ("chat_completions", events({"error": {"code": None, "message": "secret"}}), "fault"),
-        ("chat_completions", CHAT_STREAM, None),
-        ("responses", RESPONSE_STREAM, None),
-    ],
+    "lie",
+    [-1, 10**12, MOST, 2**64, 1.5, "7", True, None, math.nan, math.inf, [3], {"a": 1}],
 )
-def test_failed(body_format: BodyFormat, body: bytes, expected: str | None) -> None:
-    """A failure reported inside a stream is one word of meaning."""
-    reader = tap(body_format, SSE)
-    pour(reader, [body])
-    assert reader.failed == expected
+def test_what_cannot_be_believed_is_left_out(lie: Any) -> None:
+    """A number that no call can have is as if absent; the others stay."""
+    usage = found({"prompt_tokens": 5, "completion_tokens": lie, "prompt_tokens_details": {"cached_tokens": lie}})
+    assert (usage.input_tokens, usage.output_tokens, usage.cached, usage.tokens) == (5, None, 0, None)
 
 
-def test_failed_json() -> None:
-    """A reply of status 200 that is itself a failure says so."""
-    reader = tap("responses", "application/json")
-    assert pour(reader, [b'{"status":"failed","error":{"code":"rate_limit_exceeded"},"usage":null}']) is None
-    assert reader.failed == "slow_down"
+def test_parts_are_never_more_than_the_whole() -> None:
+    """Cached and written tokens beyond the prompt are cut to it, so that nothing is paid for less than nothing."""
+    usage = found({"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 900}})
+    assert (usage.cached, usage.written, usage.audio_input) == (5, 0, 0)
 
 
-_FORMATS = st.sampled_from(get_args(BodyFormat))
-_KINDS = st.sampled_from([SSE, "application/json", None, "text/plain"])
-_BITS = st.sampled_from(
+def test_the_last_value_of_every_field_counts() -> None:
+    """What a stream repeats replaces what it said before."""
+    usage = found({"input_tokens": 2679}, {"input_tokens": 10682, "output_tokens": 510}, body_format="messages")
+    assert usage.meters() == {"input_tokens": 10682.0, "output_tokens": 510.0, "tokens": 11192.0}
+
+
+def test_the_service_tier_is_a_short_word() -> None:
+    """At which price a call went is kept; anything else is not."""
+    findings = Findings("chat_completions")
+    findings.take(USAGE, {"total_tokens": 1})
+    for tier in ("flex", 5, "x" * 100, None):
+        findings.take_tier(tier)
+    usage = findings.usage()
+    assert usage is not None
+    assert usage.tier == "flex"
+
+
+_KEYS = st.sampled_from(
     [
-        b"data: ",
-        b"\n",
-        b"\r",
-        b'{"usage":',
-        b'{"prompt_tokens":1}',
-        b"}",
-        b"[",
-        b"]",
-        b'"',
-        b"\\",
-        b"event: x",
-        b'"error":{',
-        b'"type":"error"',
-        b",",
-        b":",
-        b'{"response":',
-        b"\x1f\x8b\x08",
+        *("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens", "billed_units"),
+        *("cache_read_input_tokens", "cache_creation_input_tokens", "prompt_tokens_details", "cached_tokens"),
+        *("cache_write_tokens", "audio_tokens", "thoughtsTokenCount", "promptTokenCount", "type", "seconds", "tokens"),
     ]
 )
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    _FORMATS, _KINDS, st.sampled_from([None, "gzip", "deflate"]), st.lists(_BITS | st.binary(max_size=5), max_size=25)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=5),
+    max_leaves=20,
 )
-def test_any_pieces(body_format: BodyFormat, kind: str | None, coding: str | None, pieces: list[bytes]) -> None:
-    """No bytes raise, and the usage does not depend on how they are cut."""
-    parted, whole = tap(body_format, kind, coding), tap(body_format, kind, coding)
-    assert pour(parted, pieces) == pour(whole, [b"".join(pieces)])
-    assert parted.failed == whole.failed
+
+
+@given(
+    st.sampled_from(["chat_completions", "messages"]),
+    st.lists(st.tuples(st.sampled_from(PATHS), st.dictionaries(_KEYS, _VALUES) | _VALUES), max_size=4),
+)
+def test_any_values(body_format: BodyFormat, usages: list[tuple[tuple[bytes, ...], Any]]) -> None:
+    """No value raises, no amount is negative or beyond belief, and no part is more than the whole."""
+    findings = Findings(body_format)
+    for path, usage in usages:
+        findings.take(path, usage)
+    result = findings.usage()
+    if result is None:
+        return
+    assert all(0 <= amount < 4 * MOST for amount in result.meters().values())
+    whole = result.input_tokens or 0
+    assert result.written_1h <= result.written
+    assert result.cached + result.written + result.audio_input <= whole
+    assert result.audio_output <= (result.output_tokens or 0)
