@@ -18,6 +18,7 @@ do
   local STEP = 16
   -- One call for all twelve: `order.text` for each takes twice as long.
   local HEAD = string.sub(string.rep(" %.0f", 12), 2)
+  local NEW = "0 -1 -1 0 0 0 0 0 0 0 0 0"
   local NUMBERS = "^(%d+) (%S+) (%S+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+) (%d+)$"
 
   local function fetch(b, from, to)
@@ -60,21 +61,12 @@ do
         b.sum = b.sum - b.slices[i]
         b.gone[#b.gone + 1] = text(i)
       end
-      b.slices[i] = nil
     end
     b.lo, b.changed = live, true
   end
 
-  -- The first five numbers, and what pace.lua says the others are.
-  local function read(h)
-    if not h then
-      return { 0, -1, -1, 0, 0 }, { over = 0, at = 0, rest = 0, busy = 0, flow = 0, spare = 0, found = 0 }
-    end
-    local sum, lo, hi, w, q, over, at, rest, busy, flow, spare, found = string.match(h, NUMBERS)
-    return { tonumber(sum), tonumber(lo), tonumber(hi), tonumber(w), tonumber(q) }, {
-      over = tonumber(over), at = tonumber(at), rest = tonumber(rest), busy = tonumber(busy), flow = tonumber(flow),
-      spare = tonumber(spare), found = tonumber(found),
-    }
+  local function index(word)
+    return word ~= "-1" and tonumber(word) or nil
   end
 
   -- The bucket as it stands at `now`. `w` and `length` are the caller's.
@@ -82,14 +74,19 @@ do
     local current = floor(now / w)
     local key = "w:" .. id
     local found = store.texts(key, { "h", text(current) })
-    local v, p = read(found[1])
+    local sum, lo, hi, cut, q, over, at, rest, busy, flow, spare, looked = string.match(found[1] or NEW, NUMBERS)
     local b = {
-      key = key, id = id, now = now, w = w, length = length, current = current, stored = found[1] and true or false,
-      sum = v[1], lo = v[2] >= 0 and v[2] or nil, hi = v[3] >= 0 and v[3] or nil, q = v[5],
-      slices = {}, marked = {}, gone = {}, changed = false, fresh = not found[2], pace = p,
+      key = key, id = id, now = now, w = w, length = length, current = current, stored = found[1],
+      sum = tonumber(sum), lo = index(lo), hi = index(hi), q = tonumber(q), slices = {}, marked = {}, gone = {},
+      changed = false, fresh = not found[2],
+      pace = {
+        over = tonumber(over), at = tonumber(at), rest = tonumber(rest), busy = tonumber(busy), flow = tonumber(flow),
+        spare = tonumber(spare), found = tonumber(looked),
+      },
     }
-    if b.stored and v[4] ~= w then
-      b.w, b.current, b.fresh = v[4], floor(now / v[4]), true
+    cut = tonumber(cut)
+    if b.stored and cut ~= w then
+      b.w, b.current, b.fresh = cut, floor(now / cut), true
     else
       b.slices[current] = tonumber(found[2] or 0)
     end

@@ -20,6 +20,7 @@ from rules import gate
 from . import known
 from .changes import Mutant, mutants
 
+_BLOCK = 32
 NAMES = sorted({*gate.REDIS_FILES, *gate.TABLES_FILES})
 
 
@@ -41,11 +42,11 @@ def _run(
     everything: list[Mutant], reasons: dict[known.Identity, str], processes: int, options: list[str]
 ) -> list[Mutant]:
     # neighbours stay together: what kills one is likely to kill the next
-    size = -(-len(everything) // processes)
+    blocks = [range(i, min(i + _BLOCK, len(everything))) for i in range(0, len(everything), _BLOCK)]
     with tempfile.TemporaryDirectory() as folder:
         running = []
         for i in range(processes):
-            part = list(range(i * size, min((i + 1) * size, len(everything))))
+            part = [j for block in blocks[i::processes] for j in block]
             work, result = Path(folder, f"{i}.work"), Path(folder, f"{i}.result")
             parts = [everything[j] for j in part]
             work.write_text(json.dumps([[m.file, m.text, _said(m), m.identity in reasons] for m in parts]))

@@ -30,8 +30,22 @@ def test_observed_calls_go_where_a_limit_lets_nothing_through(a: Replica, kind: 
         assert (granted.fullest, granted.uses[0]) == (1, n)
 
 
-def test_a_key_that_lets_nothing_through_leaves_the_call_to_the_others(a: Replica) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("amount", "part"), [(1, 1), (2, 1), (999, 399), (2999, 1199)])
+def test_a_host_on_its_own_uses_its_share_rounded_down_and_one_at_least(
+    a: Replica, kind: Callable[[int], Limit], amount: int, part: int
+) -> None:
+    """With 400 per mille."""
+    a.share = 400
+    if part > 1:
+        assert grants(a.arrive(call(charge(kind(amount), part - 1), wait=0)))
+    assert [bool(grants(a.arrive(call(charge(kind(amount)), wait=0)))) for _ in range(2)] == [True, False]
+
+
+@pytest.mark.parametrize("share", [1000, 400])
+def test_a_key_that_lets_nothing_through_leaves_the_call_to_the_others(a: Replica, share: int) -> None:
     """One group is closed; the call goes with the other's key, and waits for it when that is busy."""
+    a.share = share
     keys = [key("k", charge(flying(0), scope="y")), key("l", charge(flying(1), scope="z"))]
     assert [one.candidate for one in a.arrive(call(keys=keys)).granted] == [1]
     assert a.arrive(call(keys=keys)).held

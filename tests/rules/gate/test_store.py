@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 
 import pytest
@@ -134,3 +135,87 @@ def test_no_file_of_the_algorithm_prints_a_number_by_itself() -> None:
         text = gate.text(name)
         assert "tostring" not in re.sub(r"--.*", "", text), name
         assert name == "store_tables" or name.startswith("store") or "redis.call" not in text or name == "entry_redis"
+
+
+class Model:
+    """A store as the adapters' comments tell it, in the plainest way."""
+
+    def __init__(self) -> None:
+        self.hashes: dict[str, dict[str, int]] = {}
+        self.sets: dict[str, dict[str, int]] = {}
+
+    def order(self, name: str) -> list[tuple[int, str]]:
+        """Members by score, then by their bytes."""
+        return sorted((score, member) for member, score in self.sets.get(name, {}).items())
+
+
+def said(*values: object) -> str:
+    """As PROGRAM says a table of them."""
+    return " ".join([*["false" if value is None else str(value) for value in values], "."])
+
+
+def step(rng: random.Random, model: Model) -> tuple[str, str | None]:
+    """A random call of the store, and what it says."""
+    name, members = rng.choice("yz"), [f"m{rng.randrange(24)}" for _ in range(rng.choice([1, 1, 1, 2, 5, 9, 14]))]
+    listed = "{" + ", ".join(f'"{member}"' for member in members) + "}"
+    stored, here = model.sets.setdefault(name, {}), model.order(name)
+    match rng.randrange(11):
+        case 0 | 1 | 2:
+            scores = [rng.randrange(9) for _ in members]
+            stored.update(zip(members, scores, strict=True))
+            return (
+                f'store.zput("{name}", {{{", ".join(f"{m!r}, {s}" for m, s in zip(members, scores, strict=True))}}})',
+                None,
+            )
+        case 3 | 4:
+            for member in members:
+                stored.pop(member, None)
+            return f'store.zdrop("{name}", {listed})', None
+        case 5:
+            first = rng.choice([0, 0, 0, 1, 3, 8])
+            last = rng.choice([-1, first, first + 3, 40])
+            part = here[first:] if last < 0 else here[first : last + 1]
+            return f'say(store.zrange("{name}", {first}, {last}))', said(*[x for s, m in part for x in (m, s)])
+        case 6:
+            return f'say(store.zscores("{name}", {listed}))', said(*[stored.get(member) for member in members])
+        case 7:
+            low = rng.randrange(10)
+            return f'say(store.zcount("{name}", {low}))', str(sum(score >= low for score, _ in here))
+        case 8:
+            rank = next((i for i, (_, member) in enumerate(here) if member == members[0]), None)
+            return f'say(store.zrank("{name}", "{members[0]}"))', "false" if rank is None else str(rank)
+        case 9:
+            high = rng.choice([-1, 0, 1, 3])
+            model.sets[name] = {member: score for score, member in here if score > high}
+            return f'store.ztrim("{name}", {high})', None
+        case _:
+            fields = model.hashes.setdefault(name, {})
+            if rng.random() < 0.4:
+                fields.update(dict.fromkeys(members, len(members)))
+                pairs = ", ".join(f'"{member}", {len(members)}' for member in members)
+                return f'store.put("h{name}", {{{pairs}}})', None
+            if rng.random() < 0.5:
+                for member in members:
+                    fields.pop(member, None)
+                return f'store.drop("h{name}", {listed})', None
+            if rng.random() < 0.1:
+                fields.clear()
+                return f'store.delete("h{name}")', None
+            whole = " ".join(said(field, value) for field, value in sorted(fields.items()))
+            return f'say(store.numbers("h{name}", {listed})) say(store.all("h{name}"))', " ".join(
+                [said(*[fields.get(member) for member in members]), *([whole] if whole else []), "."]
+            )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_both_adapters_do_what_a_plain_model_does(redis_of_gate: RedisServer, seed: int) -> None:
+    """Whatever is put, moved, dropped, trimmed and asked for, in any order."""
+    rng, model, calls, expected = random.Random(seed), Model(), list[str](), list[str]()
+    for _ in range(300):
+        line, says = step(rng, model)
+        calls.append(line)
+        if says is not None:
+            expected.append(says)
+    program = "\n".join(calls)
+    assert on_tables(program).decode() == " ".join(expected)
+    assert on_redis(redis_of_gate, program).decode() == " ".join(expected)

@@ -210,6 +210,11 @@ def stored(host: TablesHost) -> dict[str, str]:
     return {name: value for name, value in pairs if name.isdecimal()}
 
 
+def bounds(host: TablesHost) -> list[str]:
+    """Sum, oldest and newest slice as the store keeps them."""
+    return str(host.contents()).partition(":1/w:w:x/h=")[2].split()[:3]
+
+
 def test_the_store_keeps_the_slices_that_count_and_no_other(clock: Clock) -> None:
     """Two leave of four, then all of them."""
     host, limit = TablesHost(), window(9)
@@ -224,6 +229,35 @@ def test_the_store_keeps_the_slices_that_count_and_no_other(clock: Clock) -> Non
     clock.now = 20_050
     assert grants(a.arrive(call(charge(limit, 3), wait=0)))
     assert stored(host) == {"200": "3"}
+
+
+def test_a_look_that_serves_nobody_forgets_what_has_left(clock: Clock) -> None:
+    """One slice of two, then all: a window that is full, or whose calls another limit refuses, grows no longer."""
+    host, limit, one = TablesHost(), window(2), flying(1)
+    a, clock.now = Replica(host, clock), 10_000
+    assert grants(a.arrive(call(charge(limit), charge(one), wait=0)))
+    clock.now += 100
+    assert grants(a.arrive(call(charge(limit), wait=0)))
+    assert bounds(host) == ["2", "100", "101"]
+    clock.now = 11_100
+    assert not grants(a.arrive(call(charge(limit, 2), wait=0)))
+    assert (stored(host), bounds(host)) == ({"101": "1"}, ["1", "101", "101"])
+    clock.now = 20_000
+    assert not grants(a.arrive(call(charge(limit), charge(one), wait=0)))
+    assert (stored(host), bounds(host)) == ({}, ["0", "-1", "-1"])
+
+
+def test_a_window_that_only_replicas_of_another_cut_charge_is_kept(clock: Clock) -> None:
+    """It is cut as it was when it was empty last, an hour ago, and all of its last minute counts."""
+    host, old, new = TablesHost(), window(9, ms=60_000, slices=240), window(9, ms=60_000, slices=100)
+    a = Replica(host, clock)
+    assert grants(a.arrive(call(charge(old), wait=0)))
+    for _ in range(180):
+        clock.now += 20_000
+        host.engine.sweep(clock.now)
+        assert grants(a.arrive(call(charge(new), wait=0)))
+    assert not grants(a.arrive(call(charge(new, 6), wait=0)))
+    assert grants(a.arrive(call(charge(new, 5), wait=0)))
 
 
 def test_a_slice_that_cost_nothing_after_all_leaves_the_store(clock: Clock) -> None:
