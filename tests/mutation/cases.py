@@ -25,7 +25,8 @@ class Case:
 
     def __init__(self, item: pytest.Function) -> None:
         self.item = item
-        host = item.callspec.params.get("host") if hasattr(item, "callspec") else None
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        host = params.get("host", params.get("lua"))
         self.on_redis = host == "redis"
         self.only_redis = host is None and "redis_of_gate" in item.fixturenames
         self.module = ""

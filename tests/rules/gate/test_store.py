@@ -6,26 +6,11 @@ import random
 import re
 
 import pytest
-import redis
 
 from rules import gate
-from rules.gate.engine import Engine
 from tests.redis_server import RedisServer
 
-PROGRAM = """
-local out = {}
-local function say(value)
-  if type(value) == "table" then
-    for i = 1, #value do say(value[i]) end
-    out[#out + 1] = "."
-  else
-    out[#out + 1] = type(value) == "number" and order.text(value) or tostring(value)
-  end
-end
-store.open("rl:{t}:")
-%s
-return table.concat(out, " ")
-"""
+from .modules import Lua, on_redis, on_tables
 
 CASES = {
     "numbers come back as numbers and absent fields as false": """
@@ -98,28 +83,10 @@ CASES = {
 }
 
 
-def on_tables(program: str) -> bytes:
-    """Run on the host in this process."""
-    parts = [gate.text("order"), gate.text("store_tables")]
-    source = "\n".join([*parts, "return function()", PROGRAM % program, "end, 1, 1"])
-    return Engine(source).tick(b"", 0, [])
-
-
-def on_redis(server: RedisServer, program: str) -> bytes:
-    """Run on Redis."""
-    client = redis.Redis.from_url(server.url, protocol=2)
-    client.flushall()
-    script = "\n".join(["#!lua", gate.text("order"), gate.text("store_redis"), PROGRAM % program])
-    answer = client.eval(script, 1, "rl:{t}:meta")
-    client.close()
-    assert isinstance(answer, bytes)
-    return answer
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_both_adapters_answer_alike(redis_of_gate: RedisServer, case: str) -> None:
     """Each case of the table gives the same text on both."""
-    assert on_tables(CASES[case]) == on_redis(redis_of_gate, CASES[case])
+    assert on_tables([], CASES[case]) == on_redis(redis_of_gate)([], CASES[case])
 
 
 def test_both_adapters_have_the_same_functions() -> None:
@@ -208,7 +175,7 @@ def step(rng: random.Random, model: Model) -> tuple[str, str | None]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_both_adapters_do_what_a_plain_model_does(redis_of_gate: RedisServer, seed: int) -> None:
+def test_both_adapters_do_what_a_plain_model_does(lua: Lua, seed: int) -> None:
     """Whatever is put, moved, dropped, trimmed and asked for, in any order."""
     rng, model, calls, expected = random.Random(seed), Model(), list[str](), list[str]()
     for _ in range(300):
@@ -216,6 +183,4 @@ def test_both_adapters_do_what_a_plain_model_does(redis_of_gate: RedisServer, se
         calls.append(line)
         if says is not None:
             expected.append(says)
-    program = "\n".join(calls)
-    assert on_tables(program).decode() == " ".join(expected)
-    assert on_redis(redis_of_gate, program).decode() == " ".join(expected)
+    assert lua([], "\n".join(calls)) == " ".join(expected)
