@@ -32,13 +32,17 @@ ENDING = '\nreturn table.concat(out, " ")\n'
 
 Lua = Callable[[Sequence[str], str], str]
 """Runs a program on an empty store after the files named, order and store before them; returns all it says, in one
-line. A table is said as its values and a dot."""
+line. A table is said as its values and a dot. What is no file's name is Lua that stands for one."""
+
+
+def _text(name: str) -> str:
+    return gate.text(name) if name.isidentifier() else name
 
 
 def on_tables(files: Sequence[str], program: str) -> str:
     """On the host in this process."""
-    parts = [gate.text(name) for name in ("order", "store_tables", *files)]
-    source = "\n".join([*parts, "return function()", PROGRAM, program, ENDING, "end, 1, 1"])
+    parts = [_text(name) for name in ("order", "store_tables", *files)]
+    source = "\n".join([*parts, "return function(now)", "store.set_clock(now)", PROGRAM, program, ENDING, "end, 1, 1"])
     return Engine(source).tick(b"", 0, []).decode()
 
 
@@ -48,7 +52,7 @@ def on_redis(server: RedisServer) -> Lua:
     def run(files: Sequence[str], program: str) -> str:
         client = redis.Redis.from_url(server.url, protocol=2)
         client.flushall()
-        parts = [gate.text(name) for name in ("order", "store_redis", *files)]
+        parts = [_text(name) for name in ("order", "store_redis", *files)]
         answer = client.eval("\n".join(["#!lua", *parts, PROGRAM, program, ENDING]), 1, "rl:{t}:meta")
         client.close()
         assert isinstance(answer, bytes)

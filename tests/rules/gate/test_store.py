@@ -184,3 +184,63 @@ def test_both_adapters_do_what_a_plain_model_does(lua: Lua, seed: int) -> None:
         if says is not None:
             expected.append(says)
     assert lua([], "\n".join(calls)) == " ".join(expected)
+
+
+def test_what_has_expired_goes_with_the_first_sweep_of_a_later_minute() -> None:
+    """Once, and no sooner; how long it lives is what was said last. Only the store in this process is swept."""
+    program = """
+      store.set_clock(1000)
+      store.put("a", {"x", 1})
+      store.expire("a", 60000)
+      store.zput("b", {"m", 1})
+      store.expire("b", 20000)
+      store.put("c", {"x", 1})
+      store.expire("c", 20000)
+      store.set_clock(50000)
+      store.expire("b", 200000)
+      store.delete("c")
+      say(store.sweep(59999), store.size())
+      say(store.sweep(60000), store.size())
+      store.put("c", {"x", 1})
+      store.expire("c", 20000)
+      say(store.sweep(119999), store.size())
+      say(store.sweep(120000), store.size(), store.numbers("a", {"x"}), store.numbers("c", {"x"}))
+      say(store.sweep(299999), store.size())
+      say(store.sweep(300000), store.size(), store.zrange("b", 0, -1))
+      say(store.sweep(900000), store.size())"""
+    says = "0 2 0 2 0 3 2 1 false . false . 0 1 1 0 . 0 0"
+    assert on_tables([], program) == says
+
+
+def test_keys_of_all_services_are_counted_and_swept() -> None:
+    """Hashes and sorted sets."""
+    program = """
+      store.set_clock(0)
+      for _, name in ipairs({"rl:{s}:", "rl:{u}:"}) do
+        store.open(name)
+        store.put("a", {"x", 1})
+        store.put("b", {"x", 1})
+        store.zput("z", {"m", 1})
+        for _, key in ipairs({"a", "b", "z"}) do
+          store.expire(key, 1)
+        end
+      end
+      say(store.size(), store.sweep(60000), store.size())"""
+    assert on_tables([], program) == "6 6 0"
+
+
+def test_a_key_that_holds_nothing_any_more_is_no_key() -> None:
+    """Whichever way its last field or member left."""
+    program = """
+      store.put("a", {"x", 1})
+      store.drop("a", {"x"})
+      store.zput("b", {"m", 1})
+      store.zdrop("b", {"m"})
+      store.zput("c", {"m", 1})
+      store.zdrop("c", {"m", "1", "2", "3", "4", "5", "6", "7"})
+      store.zput("d", {"m", 1})
+      store.ztrim("d", 1)
+      store.zput("e", {"m", 1, "n", 2})
+      store.zdrop("e", {"m", "1", "2", "3", "4", "5", "6", "7"})
+      say(store.size())"""
+    assert on_tables([], program) == "1"
