@@ -1,6 +1,6 @@
 """Change the gate's Lua one place at a time and see that a test fails: `make mutants`.
 
-    python -m tests.mutation [-j N] [--quick] [file ...]
+    python -m tests.mutation [-j N] [--quick] [--new] [file ...]
 
 Prints how many changes of each file were killed, and every survivor that known.txt does not name. Exit code 1 where
 there is one, or where an entry of known.txt no longer names a survivor.
@@ -29,11 +29,15 @@ def main() -> int:
     options = argparse.ArgumentParser(prog="tests.mutation", description="Mutation run over the gate's Lua.")
     options.add_argument("-j", type=int, default=2, metavar="N", help="processes (2)")
     options.add_argument("--quick", action="store_true", help="without the tests that take long: a first look")
+    options.add_argument("--new", action="store_true", help="without what known.txt names")
     options.add_argument("file", nargs="*", help="names as in rules/gate/__init__.py; none: all")
     chosen = options.parse_args()
     files = chosen.file or NAMES
     everything = [mutant for name in files for mutant in mutants(name, gate.text(name))]
     reasons = known.read(known.FILE.read_text(encoding="utf-8"))
+    if chosen.new:
+        everything = [mutant for mutant in everything if mutant.identity not in reasons]
+        reasons = {}
     survivors = _run(everything, reasons, chosen.j, ["quick"] if chosen.quick else [])
     return _judge(everything, survivors, reasons, files)
 

@@ -12,12 +12,18 @@ from typing import Any
 
 import pytest
 
+from rules import gate
+
 from . import memory, watch
 
 LONG_SECONDS = 0.06
 """A test that takes longer is tried after all that do not."""
 MOST_EXAMPLES = 12
 """Of a property, for one mutant: what one history can show, most do."""
+
+
+loaded: set[str] = set()
+"""Names of the Lua files that the running case has asked for."""
 
 
 class Case:
@@ -31,6 +37,8 @@ class Case:
         self.only_redis = host is None and "redis_of_gate" in item.fixturenames
         self.module = ""
         self.lines: set[int] = set()
+        self.files: set[str] = set()
+        """Where it runs some files by themselves: then the lines are those of another chunk."""
         self.seconds = 0.0
 
     @property
@@ -59,12 +67,15 @@ class Case:
     def learn(self) -> None:
         """Run it on the original. Raises what it fails with."""
         began = time.process_time()
+        loaded.clear()
         if self.only_redis or self.on_redis:
             failure = self.run(120)
         else:
             with watch.noting_lines() as self.lines:
                 failure = self.run(120)
         self.seconds = time.process_time() - began
+        if loaded and not loaded >= set(gate.REDIS_FILES) and not loaded >= set(gate.TABLES_FILES):
+            self.files = set(loaded)
         if failure is not None:
             raise failure
 
@@ -78,10 +89,10 @@ def learn(cases: Sequence[Case], chunk: str) -> None:
         case.module = digests[Path(case.item.path)]
         name = f"{case.module} {case.item.nodeid}"
         if name in known:
-            case.seconds, case.lines = known[name][0], set(known[name][1])
+            case.seconds, case.lines, case.files = known[name][0], set(known[name][1]), set(known[name][2])
         else:
             case.learn()
-        learned[name] = case.seconds, sorted(case.lines)
+        learned[name] = case.seconds, sorted(case.lines), sorted(case.files)
     if learned.keys() - known.keys():
         memory.keep_lines(chunk, known | learned)
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / ".mutation"
+Learned = tuple[float, list[int], list[str]]
+"""Seconds, lines of the whole chunk that ran, files that ran by themselves."""
 _MOST_BYTES = 64 * 2**20
 
 
@@ -65,14 +67,14 @@ class Memory:
             self._write("passed", text, " ".join(sorted(new)))
 
 
-def lines_learned(chunk: str) -> dict[str, tuple[float, list[int]]]:
+def lines_learned(chunk: str) -> dict[str, Learned]:
     """What each test took on the original chunk, and which of its lines ran: by test and its module's digest."""
     file = FOLDER / f"lines.{chunk}"
-    known: dict[str, tuple[float, list[int]]] = json.loads(file.read_text()) if file.exists() else {}
+    known: dict[str, Learned] = json.loads(file.read_text()) if file.exists() else {}
     return known
 
 
-def keep_lines(chunk: str, learned: dict[str, tuple[float, list[int]]]) -> None:
+def keep_lines(chunk: str, learned: dict[str, Learned]) -> None:
     """For the next run on the same chunk; what was kept of another goes."""
     for old in FOLDER.glob("lines.*"):
         if old.name != f"lines.{chunk}":

@@ -25,7 +25,7 @@ from rules import gate
 from tests.rules.gate.driver import TablesHost
 
 from . import watch, witness
-from .cases import Case, learn, plainly
+from .cases import Case, learn, loaded, plainly
 from .memory import Memory, digest
 
 TESTS = "tests/rules/gate"
@@ -40,7 +40,12 @@ _original = {name: gate.text(name) for name in {*gate.REDIS_FILES, *gate.TABLES_
 
 def install(file: str | None = None, text: str = "") -> None:
     """Every host made from now on runs `text` for `file`."""
-    gate.text = lambda name: text if name == file else _original[name]
+
+    def read(name: str) -> str:
+        loaded.add(name)
+        return text if name == file else _original[name]
+
+    gate.text = read
 
 
 def lines_before(file: str) -> int | None:
@@ -122,12 +127,18 @@ class Session:
     def touching(self, file: str, text: str) -> Callable[[Case], bool]:
         """Whether a case runs what is changed."""
         if file in ON_REDIS:
-            return lambda case: case.on_redis or case.only_redis
+            return lambda case: case.only_redis or (case.on_redis and (not case.files or file in case.files))
         before = self.before[file]
         if before is None:
             return lambda case: not case.on_redis
         changed = [before + line for line in _changed_lines(file, text)]
-        return lambda case: case.only_redis or not case.lines.isdisjoint(changed)
+
+        def runs(case: Case) -> bool:
+            if case.only_redis:
+                return True
+            return file in case.files if case.files else not case.lines.isdisjoint(changed)
+
+        return runs
 
     def is_seen(self) -> bool:
         """The gate as it is now answers otherwise in some history."""

@@ -92,7 +92,8 @@ def test_a_waiting_call_is_read_as_it_was_written(lua: Lua) -> None:
       local attempt = call.attempt("replica-00000001", 42)
       say(attempt, call.owner(attempt))
       local record = call.record({
-        flow = "flow", frame = frame, enqueued = 11, deadline = 22, priority = 3, share = 44, costs = { 5, 6, 7, 8, 9, 1 },
+        flow = "flow", frame = frame, enqueued = 11, deadline = 22, priority = 3, share = 44,
+        costs = { 5, 6, 7, 8, 9, 1 },
       })
       local function frame_of(name) return name == "NAME" and frame end
       local head = call.recall(attempt, record, frame_of)

@@ -241,7 +241,7 @@ def test_a_caller_s_own_key_has_no_turn(lua: Lua) -> None:
 def test_the_candidate_that_fits_earliest_is_told_with_when_and_what_it_waits_for(
     lua: Lua, behind: str, without: str, says: str
 ) -> None:
-    """Position of the limit that binds, 0 where none does; what goes before a call that waits is counted for its keys."""
+    """Position of the limit that binds, 0 where none does; what goes before a call that waits counts too."""
     program = f"""
       local when = {{ ["k:1"] = 30, ["k:2"] = 20 }}
       function bucket.earliest(limit, cost, ahead) return this.now + when[limit.id] + ahead + cost end

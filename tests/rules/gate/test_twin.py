@@ -47,7 +47,7 @@ def test_a_full_bucket_lets_its_capacity_go_and_then_its_rate(a: Replica, clock:
     assert times == [250, 500, 750, 1000, 1250, 1500, 1750]
 
 
-@pytest.mark.parametrize(("units", "ms"), [(1, 3), (833, 100_000), (7, 11), (3, 2), (1, 1)])
+@pytest.mark.parametrize(("units", "ms"), [(1, 3), (833, 100_000), (29, 100), (7, 11), (3, 2), (1, 1)])
 def test_what_drains_is_exact_however_often_it_is_looked_at(a: Replica, clock: Clock, units: int, ms: int) -> None:
     """Looking every 13 ms serves exactly floor(r x) after the burst: no fraction is lost, and none is made."""
     limit = bucket(20, units, ms)
