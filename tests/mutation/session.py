@@ -8,7 +8,8 @@ on the one in this process; those for Redis alone run too, and all run on Redis 
 WORK: JSON, [[file, mutated text, what it is, is it known], ...]. RESULT: JSON, the indexes of the survivors; those not
 known are named at once on standard error, with whether they are seen (witness.py). What is known to survive (known.txt)
 is tried on the short tests alone: they run into an entry that no longer applies, and no test is to find one. `quick`
-tries the tests named for the file and a few others, and none that takes long or is for Redis alone.
+tries the tests named for the file and a few others, and none that takes long or is for Redis alone; it does not look
+for what is seen.
 """
 
 from __future__ import annotations
@@ -31,7 +32,20 @@ from .memory import Memory, digest
 TESTS = "tests/rules/gate"
 ON_REDIS = {"store_redis", "entry_redis"}
 """Files that the host in this process does not run."""
-FEW = 80
+FEW = 40
+KIN = {
+    "answer": ("dispatch", "observe", "explain", "gauge", "turns", "place", "pool"),
+    "dispatch": ("turns", "barriers", "pool", "line", "fair", "observe", "explain", "place", "batches", "tick"),
+    "line": ("turns", "barriers", "batches", "leaving", "dispatch"),
+    "tick": ("gauge", "engine", "agreed", "leaving", "explain", "pool", "turns", "batches", "wire", "expiry"),
+    "bucket": ("gauge", "count_at", "quota", "window", "twin", "agreed", "explain", "expiry"),
+    "decision": ("dispatch", "explain", "observe", "pool", "rivals"),
+    "pool": ("dispatch", "turns", "expiry"),
+    "place": ("fair", "barriers", "expiry"),
+    "fair": ("turns", "batches", "place", "expiry"),
+    "leaving": ("line", "tick", "gauge", "dispatch"),
+}
+"""Tests named for other files that hold one too: a quick run tries them first."""
 LEAST_SECONDS = 0.5
 """A test may take this, or ten times what it takes on the original."""
 
@@ -82,7 +96,7 @@ class Session:
             if ((not self.quick or True in needed) if case.only_redis else case.on_redis in needed)
         ]
         learn(cases, self.chunk)
-        self.answers = list(witness.answers())
+        self.answers = [] if self.quick else list(witness.answers())
         self.before = {file: lines_before(file) for file, *_ in self.work if file not in ON_REDIS}
         self.cases = sorted(cases, key=lambda case: case.seconds)
         if self.quick:
@@ -94,8 +108,8 @@ class Session:
                 if killer is None:
                     self.survivors.append(i)
                     if not known:
-                        seen = "seen" if self.is_seen() else "not seen"
-                        print(f"{i + 1} of {len(self.work)}, {seen}, survives: {what}", file=self.terminal)
+                        seen = "" if self.quick else "seen, " if self.is_seen() else "not seen, "
+                        print(f"{i + 1} of {len(self.work)}, {seen}survives: {what}", file=self.terminal)
                 elif not killer.is_long:
                     self.cases.remove(killer)
                     self.cases.insert(0, killer)
@@ -112,10 +126,11 @@ class Session:
         cases = [case for case in self.cases if case.module not in passed and touches(case)]
         if known:
             cases = [case for case in cases if not case.is_long]
+        own = {case for case in cases if any(f"test_{name}" in case.item.nodeid for name in (file, *KIN.get(file, ())))}
         # a killer of last time, then the tests named for the file, then those that killed its neighbours
-        cases.sort(key=lambda case: (case.item.nodeid != likely, case.is_long, f"test_{file}" not in case.item.nodeid))
+        cases.sort(key=lambda case: (case.item.nodeid != likely, case.is_long, case not in own))
         if self.quick:
-            cases = [case for i, case in enumerate(cases) if i < FEW or f"test_{file}" in case.item.nodeid]
+            cases = [case for i, case in enumerate(cases) if i < FEW or case in own]
         for case in cases:
             if case.run(max(LEAST_SECONDS, 10 * case.seconds)) is not None:
                 self.memory.note_killer(mutant, case.item.nodeid)

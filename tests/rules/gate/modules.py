@@ -13,6 +13,8 @@ from rules import gate
 from rules.gate.engine import Engine
 from tests.redis_server import RedisServer
 
+from .driver import STRICT
+
 PROGRAM = """
 local out = {}
 local function say(...)
@@ -41,7 +43,7 @@ def _text(name: str) -> str:
 
 def on_tables(files: Sequence[str], program: str) -> str:
     """On the host in this process."""
-    parts = [_text(name) for name in ("order", "store_tables", *files)]
+    parts = [_text("order"), _text("store_tables"), STRICT, *[_text(name) for name in files]]
     source = "\n".join([*parts, "return function(now)", "store.set_clock(now)", PROGRAM, program, ENDING, "end, 1, 1"])
     return Engine(source).tick(b"", 0, []).decode()
 

@@ -180,11 +180,12 @@ def test_a_flow_sent_from_limit_to_limit_twice_stands_at_all_of_them(lua: Lua) -
       for _, name in ipairs({ "b:one:x", "b:two:x", "p:P" }) do
         say(line.stands(line.flow("f", "a.t"), name), line.stands(line.flow("g", "a.t"), name))
       end
-      say(line.stands(line.flow("none", "a.t"), "b:one:x"), store.texts("bar", { "b:one:x", "b:two:x" }))"""
+      say(line.stands(line.flow("none", "a.t"), "b:one:x"), store.texts("bar", { "b:one:x", "b:two:x" }))
+      say(store.zcount("pools:k:1", 0))"""
     first = "1 0 10 1 b:two:x . | f 0 1 g 0 2 |"
     then = "1 0 10 2 b:one:x b:one:x b:two:x . 1 0 10 2 b:two:x . f 0 1 | f 0 1 g 0 2 |"
     places = "b:one:x b:two:x . b:two:x . true false true true false false"
-    assert lua(FILES, BEGIN + program) == f"{first} {then} {places} false f f ."
+    assert lua(FILES, BEGIN + program) == f"{first} {then} {places} false f f . 0"
 
 
 def test_a_flow_of_one_limit_bars_nothing(lua: Lua) -> None:
@@ -220,14 +221,14 @@ def test_when_the_first_leaves_the_next_stands_where_it_stood(lua: Lua) -> None:
         next_tick()
       end
       say(store.texts("bar", { "b:one:x", "b:two:x" }), waiting(1), waiting(2), waiting(3).enqueued)
-      say(line.leave(waiting(3)))
+      say(line.leave(waiting(3)), line.stands(line.flow("f", "a.t"), "b:one:x"))
       flow("f")
       next_tick()
       say(this.waiting, asked["one:x"], asked["k:2"], store.texts("f:f", { "s", "n" }), store.zcount("h:f", 0))
       say(store.zcount("on:" .. replica, 0), store.zcount("at:b:one:x", 0), store.all("rivals"))"""
     once = "1 0 10 0 b:one:x . f 0 3 | | 1 1000 2000"
     told = f". b:one:x b:two:x . nil nil 3 {once} {once} false false . nil nil 3"
-    assert lua(FILES, BEGIN + program) == f"{told} b:one:x . 0 0 0 0 b:one:x . 0 0 0 false false . 0 0 0 ."
+    assert lua(FILES, BEGIN + program) == f"{told} b:one:x . false 0 0 0 0 b:one:x . 0 0 0 false false . 0 0 0 ."
 
 
 def test_calls_that_leave_together_leave_their_flows_hidden_until_all_have_gone(lua: Lua) -> None:
@@ -257,11 +258,12 @@ def test_who_is_served_while_others_of_his_wait_goes_back_by_his_share(lua: Lua)
     program = """
       comes(1, "f", "b:one:x")
       line.serve(head(9, "f", { share = 4 }), 20)
+      stands("b:one:x")
       line.serve(head(9, "g", { share = 6 }), 30)
       next_tick()
       stands("b:one:x")
       say(line.flow("f", "a.t").start, fair.start("a.t", "g"), fair.time("a.t"))"""
-    assert lua(FILES, BEGIN + program) == "f 24 1 | 24 36 30"
+    assert lua(FILES, BEGIN + program) == "f 24 1 | f 24 1 | 24 36 30"
 
 
 def test_a_correction_moves_the_tag_of_who_waits_and_the_end_of_who_does_not(lua: Lua) -> None:
@@ -291,7 +293,7 @@ def test_a_call_is_found_by_its_number_until_it_leaves_and_again_when_it_comes_b
       say(waiting(1).n, waiting(3))
       next_tick()
       line.read(replica, { "000000000001", "000000000003" })
-      say(waiting(1).costs, waiting(1).deadline, waiting(3), waiting(2).share)
+      say(waiting(2) == waiting(2), waiting(1).costs, waiting(1).deadline, waiting(3), waiting(2).share)
       line.leave(waiting(1))
       say(waiting(1))
       comes(1, "f", "b:two:x", { share = 8 })
@@ -300,7 +302,7 @@ def test_a_call_is_found_by_its_number_until_it_leaves_and_again_when_it_comes_b
       next_tick()
       say(waiting(1).share, waiting(4), store.zrange("on:" .. replica, 0, -1))
       flow("f")"""
-    told = "1 nil 1 2 3 4 . 5001 nil 10 nil 8 8 nil 000000000001 1 000000000002 2 . 1 0 8 0 b:two:x ."
+    told = "1 nil true 1 2 3 4 . 5001 nil 10 nil 8 8 nil 000000000001 1 000000000002 2 . 1 0 8 0 b:two:x ."
     assert lua(FILES, BEGIN + program) == told
 
 
@@ -313,6 +315,7 @@ def test_the_pools_that_draw_on_a_bucket_are_known_while_somebody_waits_for_them
       pools()
       comes(1, "f", "b:one:x")
       next_tick()
+      say(store.zcount("pools:k:1", 0))
       pools()
       next_tick()
       line.move(waiting(1), "p:P")
@@ -330,7 +333,41 @@ def test_the_pools_that_draw_on_a_bucket_are_known_while_somebody_waits_for_them
       pools()
       say(store.numbers("pool:P", { "x" }))"""
     none, both = ". . .", "p:P . p:P . ."
-    assert lua(FILES, BEGIN + program) == f"{none} {none} {both} {none} P 0 . . . false . {both} 1000 ."
+    assert lua(FILES, BEGIN + program) == f"{none} 0 {none} {both} {none} P 0 . . . false . {both} 1000 ."
+
+
+def test_several_pools_may_draw_on_a_bucket(lua: Lua) -> None:
+    """Each is told while somebody waits for it."""
+    program = """
+      for n, name in ipairs({ "Q", "R", "S" }) do
+        local other = call.frame(name .. " 1 0 a.t 1000 N" .. name .. " k g 0 1 k:1 c 4 0 0")
+        comes(n, "f" .. n, "p:" .. name, { frame = other, costs = { 1 } })
+      end
+      next_tick()
+      say(line.pools("k:1"))
+      line.leave(waiting(2))
+      say(line.pools("k:1"))
+      next_tick()
+      say(line.pools("k:1"), store.all("rivals"))"""
+    assert lua(FILES, BEGIN + program) == "p:Q p:R p:S . p:Q p:S . p:Q p:S . a.t 2 1000 . ."
+
+
+def test_what_goes_before_a_call_is_told_by_its_rivals(lua: Lua) -> None:
+    """By what its own flow owes; nothing for one that keeps a place, or where nobody waits."""
+    program = """
+      local limit = { amount = 2^30 }
+      local function ahead(n, flow, with)
+        say(line.ahead(head(n, flow, with), limit, false))
+      end
+      ahead(1, "f")
+      comes(1, "f", "b:one:x")
+      comes(2, "g", "b:one:x", { share = 20 })
+      ahead(3, "f")
+      ahead(3, "g")
+      ahead(3, "h")
+      ahead(3, "f", { keeps_place = true })"""
+    # two flows: each of what f owes and asks, 10 + 10, or g, 20 + 10; h is a third that asks for 10
+    assert lua(FILES, BEGIN + program) == "0 30 50 20 0"
 
 
 def test_the_index_of_pools_is_written_again_after_an_hour(lua: Lua) -> None:

@@ -111,6 +111,7 @@ def test_a_class_is_a_rival_while_a_flow_of_it_waits(lua: Lua) -> None:
       rivals.count("b.", 500, -1)
       rivals.count("b.", 500, -1)
       rivals.count("c.", 1000, 1)
+      rivals.count("d.", 4000, 1)
       say(rivals.ahead({ class = "b.", share = 2^27, frame = { weight = 1000 } }, 0, { amount = 8, queued = 99 }))
       rivals.save()
       say(store.all("rivals"))
@@ -126,5 +127,5 @@ def test_a_class_is_a_rival_while_a_flow_of_it_waits(lua: Lua) -> None:
       say(rivals.ahead({ class = "b.", share = 2^27, frame = { weight = 1000 } }, 0, { amount = 8, queued = 99 }))
       rivals.save()
       say(store.all("rivals"))"""
-    says = "a. 2 2000 . b. 1 500 . . 3 a. 1 2000 . c. 1 1000 . . a. 1 2000 . b. 1 500 . c. 1 1000 . . 0 ."
-    assert lua(FILES, program) == says
+    a, c_and_d = "a. 1 2000 .", "c. 1 1000 . d. 1 4000 ."
+    assert lua(FILES, program) == f"a. 2 2000 . b. 1 500 . . 7 {a} {c_and_d} . {a} b. 1 500 . {c_and_d} . 0 ."
