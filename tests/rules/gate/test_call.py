@@ -89,7 +89,7 @@ def test_two_candidates_share_a_bucket_where_one_of_theirs_is_the_same(lua: Lua)
 def test_a_waiting_call_is_read_as_it_was_written(lua: Lua) -> None:
     """By its attempt: replica and number; nothing is known of one whose frame is unknown."""
     program = """
-      local attempt = call.attempt("replica-00000001", 42)
+      local attempt = call.attempt("replica-00000001", 123456789012)
       say(attempt, call.owner(attempt))
       local record = call.record({
         flow = "flow", frame = frame, enqueued = 11, deadline = 22, priority = 3, share = 44,
@@ -100,9 +100,9 @@ def test_a_waiting_call_is_read_as_it_was_written(lua: Lua) -> None:
       say(head.attempt, head.owner, head.n, head.flow, head.enqueued, head.deadline, head.priority, head.share)
       say(head.costs, head.frame == frame, head.class)
       say(call.recall(attempt, record, function() return false end))"""
-    attempt = "replica-00000001-000000000042"
-    head = f"{attempt} replica-00000001 42 flow 11 22 3 44 5 6 7 8 9 1 . true lane.tier"
-    assert lua(FILES, SHOW + program) == f"{attempt} replica-00000001 42 {head} nil"
+    attempt = "replica-00000001-123456789012"
+    head = f"{attempt} replica-00000001 123456789012 flow 11 22 3 44 5 6 7 8 9 1 . true lane.tier"
+    assert lua(FILES, SHOW + program) == f"{attempt} replica-00000001 123456789012 {head} nil"
 
 
 def test_512_frames_are_remembered_and_with_the_next_all_are_read_anew(lua: Lua) -> None:

@@ -172,6 +172,9 @@ def test_a_class_alone_in_a_place_goes_forward_in_no_time_but_its_own(lua: Lua) 
       place.served("s", "a.x", 10, 1000)
       this.waiting = 1
       save()
+      begin()
+      place.served("p", "a.x", 10, 1000)
+      save()
       for _, name in ipairs({ "p", "q", "r", "s" }) do
         say(store.numbers("up:" .. name, { "U", "a.x" }))
       end"""

@@ -87,6 +87,8 @@ def test_of_a_line_that_grew_shorter_only_the_first_hold(lua: Lua) -> None:
       begin()
       pool.trim("P", 4)
       say(#pool.held("P"))
+      pool.trim("P", 2)
+      say(#pool.held("P"))
       pool.trim("P", 1)
       save()
       begin()
@@ -95,7 +97,7 @@ def test_of_a_line_that_grew_shorter_only_the_first_hold(lua: Lua) -> None:
       save()
       begin()
       held("P")"""
-    assert lua(FILES, BEGIN + program) == "4 1 a. 1 1 at-1 . ."
+    assert lua(FILES, BEGIN + program) == "4 2 1 a. 1 1 at-1 . ."
 
 
 def test_who_comes_later_leaves_alone_what_is_held_and_what_shares_a_bucket_with_it(lua: Lua) -> None:

@@ -68,7 +68,7 @@ def test_five_hundred_calls_are_forgotten_in_a_tick(a: Replica, count: int, stat
     """With one more the replica is asked to state itself once more."""
     a.arrive(call(SEAT))
     a.tick(*[a.arrival(call(SEAT, queue=10_000)) for _ in range(count)])
-    told = []
+    told = list[int]()
     while not told or told[-1] != wire.DONE:
         a.restart()
         told.append(a.tick().status)
