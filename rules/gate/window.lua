@@ -194,7 +194,7 @@ do
       if b.slices[i] == 0 then
         -- when it leaves it is not told from one that was never charged
         b.gone[#b.gone + 1] = text(i)
-      elseif b.lo and i >= b.lo then
+      else
         values[#values + 1], values[#values + 2] = text(i), b.slices[i]
       end
     end
@@ -207,7 +207,7 @@ do
       store.drop(b.key, b.gone)
     end
     store.put(b.key, values)
-    if b.fresh or b.wiped or b.queued then
+    if b.fresh or b.queued then
       store.expire(b.key, max(2 * b.length, LEAST_LIFE))
     end
   end

@@ -300,9 +300,11 @@ def test_a_call_is_found_by_its_number_until_it_leaves_and_again_when_it_comes_b
       say(waiting(1).share)
       line.leave(comes(4, "f", "b:two:x"))
       next_tick()
-      say(waiting(1).share, waiting(4), store.zrange("on:" .. replica, 0, -1))
+      line.leave(comes(7, "h", "b:two:x"))
+      next_tick()
+      say(waiting(1).share, waiting(4), waiting(7), store.zrange("on:" .. replica, 0, -1))
       flow("f")"""
-    told = "1 nil true 1 2 3 4 . 5001 nil 10 nil 8 8 nil 000000000001 1 000000000002 2 . 1 0 8 0 b:two:x ."
+    told = "1 nil true 1 2 3 4 . 5001 nil 10 nil 8 8 nil nil 000000000001 1 000000000002 2 . 1 0 8 0 b:two:x ."
     assert lua(FILES, BEGIN + program) == told
 
 
