@@ -27,7 +27,7 @@ from .driver import (
 
 KINDS = {
     *("meta", "rep", "hb", "n", "w", "g", "r", "u", "tb", "q", "fr", "f", "h", "d", "on", "at", "park", "wake", "bar"),
-    *("rivals", "v", "fin", "up", "k", "blk", "pools", "pool", "grant"),
+    *("rivals", "asked", "lanes", "v", "fin", "up", "k", "blk", "pools", "pool", "grant", "due", "pm", "told", "pf"),
 }
 """What keys begin with, by the heads of the files that write them."""
 
@@ -56,6 +56,7 @@ def test_every_key_dies_by_itself(host: Host, clock: Clock, seed: int) -> None:
     late = window(9, ms=900, count_at="end", name="late")
     plans = [
         call(charge(window(4, ms=700)), charge(bucket(9, 2, 300)), charge(quota(900)), charge(late)),
+        call(charge(window(4, ms=700)), user="back", wait=0, again="again"),
         *[call(charge(one), charge(two), user=user) for user in "uv"],
         *[call(charge(limit), user=user) for limit, user in ((one, "w"), (two, "x"))],
         *[

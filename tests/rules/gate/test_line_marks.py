@@ -6,7 +6,7 @@ import pytest
 
 from .modules import Lua
 
-FILES = ("this", "local bucket = {}", "call", "frames", "ranked", "fair", "place", "rivals", "line")
+FILES = ("this", "local bucket = {}", "call", "frames", "ranked", "fair", "place", "rivals", "draws", "line")
 
 BEGIN = """
   local replica, asked = "replica-00000001", {}
@@ -14,12 +14,12 @@ BEGIN = """
   function bucket.queue(limit, change) asked[limit.id] = (asked[limit.id] or 0) + change end
   function bucket.queued() return 1000 end
   local function begin()
-    for _, file in ipairs({ ranked, fair, place, rivals, frames, line }) do
+    for _, file in ipairs({ ranked, fair, place, rivals, frames, line, draws }) do
       file.begin()
     end
   end
   local function next_tick()
-    for _, file in ipairs({ line, place, rivals, fair, ranked }) do
+    for _, file in ipairs({ line, draws, place, rivals, fair, ranked }) do
       file.save()
     end
     begin()
@@ -312,7 +312,7 @@ def test_the_pools_that_draw_on_a_bucket_are_known_while_somebody_waits_for_them
     """From the first that waits for one of its keys, by arrival or by move; an empty one is dropped from the index."""
     program = """
       local function pools()
-        say(line.pools("k:1"), line.pools("k:2"), line.pools("one:x"))
+        say(draws.places("k:1"), draws.places("k:2"), draws.places("one:x"))
       end
       pools()
       comes(1, "f", "b:one:x")
@@ -346,11 +346,11 @@ def test_several_pools_may_draw_on_a_bucket(lua: Lua) -> None:
         comes(n, "f" .. n, "p:" .. name, { frame = other, costs = { 1 } })
       end
       next_tick()
-      say(line.pools("k:1"))
+      say(draws.places("k:1"))
       line.leave(waiting(2))
-      say(line.pools("k:1"))
+      say(draws.places("k:1"))
       next_tick()
-      say(line.pools("k:1"), store.all("rivals"))"""
+      say(draws.places("k:1"), store.all("rivals"))"""
     assert lua(FILES, BEGIN + program) == "p:Q p:R p:S . p:Q p:S . p:Q p:S . a.t 2 1000 . ."
 
 
@@ -388,7 +388,7 @@ def test_the_index_of_pools_is_written_again_after_an_hour(lua: Lua) -> None:
         line.leave(waiting(n))
       end
       next_tick()
-      line.pools("k:1")
+      draws.places("k:1")
       at(3601001, 4)
-      say(line.pools("k:1"), line.pools("k:2"))"""
+      say(draws.places("k:1"), draws.places("k:2"))"""
     assert lua(FILES, BEGIN + program) == "1000 . 1000 . 3601000 . 3601001 . p:P . p:P ."
