@@ -5,7 +5,7 @@ from __future__ import annotations
 from rules.gate import wire
 from rules.verdict import Plan
 
-from .driver import Clock, Replica, TablesHost, call, charge, flying, gauge, grants, key, window
+from .driver import Clock, Replica, TablesHost, block, call, charge, flying, gauge, grants, key, window
 
 
 def test_sixteen_places_whose_time_has_come_are_looked_at_in_a_tick(a: Replica, clock: Clock) -> None:
@@ -110,3 +110,43 @@ def test_the_second_of_a_user_who_waits_elsewhere_ends_the_look_at_his_pool(a: R
         assert a.arrive(plan).held
     assert grants(a.tick(gauge(charge(flying(1), 1, "y"), 0))) == [4]
     assert sorted(grants(a.tick(*[gauge(charge(flying(1), 1, name), 0) for name in "xy"]))) == [5, 6]
+
+
+def test_a_call_that_waits_where_room_was_just_made_is_looked_at_in_its_time(a: Replica, clock: Clock) -> None:
+    """The place was looked at before it came, and nobody stood there."""
+    seat, limit = charge(flying(1)), charge(window(2), 2)
+    for _ in range(2):
+        a.arrive(call(seat))
+    (granted,) = a.arrive(call(limit)).granted
+    reply = a.tick(wire.settle(limit, granted.slices[0], -1), a.arrival(call(limit)))
+    assert (len(reply.held), reply.next_ms) == (1, 1100)
+    clock.now += 1100
+    assert grants(a.tick()) == [4]
+
+
+def test_a_turn_counts_in_the_tick_in_which_the_first_begins_to_wait(a: Replica) -> None:
+    """x waits for one seat and in that tick takes another: y, who came later, is before him there."""
+    one, two = charge(flying(1, name="one")), charge(flying(1, name="two"))
+    assert grants(a.arrive(call(one, user="x")))
+    assert grants(a.tick(*[a.arrival(call(seat, user="x")) for seat in (one, two)])) == [3]
+    assert a.arrive(call(two, user="x")).held
+    assert a.arrive(call(two, user="y")).held
+    assert [grants(a.tick(gauge(two, 0))) for _ in range(2)] == [[5], [4]]
+
+
+def test_only_a_question_is_told_of_rooms(a: Replica) -> None:
+    """A call that goes, one that is held and one that is refused are not."""
+    limit = charge(window(2), 2)
+    assert [a.arrive(call(limit, wait=wait)).seen for wait in (0, 0, 60_000)] == [(), (), ()]
+
+
+def test_who_comes_to_a_pool_in_the_tick_that_serves_its_first_holds_a_key(clock: Clock) -> None:
+    """The key rested; its time has come for one, and the other waits for it."""
+    host = TablesHost()
+    a, keys = Replica(host, clock), [key("k", charge(flying(1)), group="g")]
+    a.tick(block("g", 900))
+    assert a.arrive(call(keys=keys)).held
+    clock.now += 1000
+    reply = a.tick(a.arrival(call(keys=keys)))
+    assert (grants(reply), [n for n, _ in reply.held]) == ([1], [2])
+    assert "/n=1;" in str(host.contents())
