@@ -19,6 +19,7 @@ from .driver import (
     flying,
     gauge,
     grants,
+    key,
     window,
 )
 
@@ -74,6 +75,7 @@ def test_only_what_is_in_flight_is_noted_with_a_pushed_grant(clock: Clock) -> No
     a, b = Replica(host, clock, "a"), Replica(host, clock, "b")
     seat, late = charge(flying(1)), charge(window(9, count_at="end", name="late"))
     pushed(a, b, charge(window(9)), charge(bucket(9, 1, 1000)), late, seat=seat)
+    assert ";c:x 1 late:x 1;" in str(host.contents())
     a.tick(ack(1), gauge(seat, 1), gauge(late, 1))
     contents = str(host.contents())
     assert "/g:c:x/used=1" in contents
@@ -99,3 +101,13 @@ def test_whoever_is_granted_something_by_another_is_nudged(redis_of_gate: RedisS
     listener.close()
     host.close()
     assert heard == [(b"rl:nudge:" + a.id, b"rl:{s}:")]
+
+
+def test_what_goes_before_a_question_on_the_limit_of_a_key_is_its_own_lanes(a: Replica) -> None:
+    """Who waits with a limit more is no rival there."""
+    own, other = charge(window(1)), charge(window(100, name="other"))
+    keys = [key("k", own)]
+    assert grants(a.arrive(call(keys=keys)))
+    assert a.arrive(call(other, keys=keys, user="x")).held
+    assert [room.ahead for room in a.explain(call(keys=keys, user="y")).rooms] == [0]
+    assert [room.ahead for room in a.explain(call(other, keys=keys, user="y")).rooms] == [1, 1]

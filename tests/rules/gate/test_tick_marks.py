@@ -227,3 +227,30 @@ def test_each_operation_is_read_to_its_end(a: Replica, clock: Clock) -> None:
         a.arrival(call(charge(limit), wait=0)),
     )
     assert (grants(reply), [refused.n for refused in reply.refused]) == ([3], [2, 4])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "goes"),
+    [((0, 0), (4, 0), 2), ((0, 300), (4, 0), 2), ((0, 0), (0, 300), 2), ((0, 300), (0, 0), 1), ((0, 9), (0, 9), 1)],
+)
+def test_of_one_users_calls_in_a_tick_the_most_urgent_goes_then_the_oldest(
+    a: Replica, first: tuple[int, int], second: tuple[int, int], goes: int
+) -> None:
+    """Priority and age of each; of equals the first named."""
+    limit = charge(window(1))
+    ops = [a.arrival(call(limit, wait=0, priority=priority), age=age) for priority, age in (first, second)]
+    assert grants(a.tick(*ops)) == [goes]
+
+
+def test_a_grant_that_another_has_not_seen_stays_when_one_replica_is_forgotten(
+    a: Replica, b: Replica, clock: Clock
+) -> None:
+    """a restarts; c is still told."""
+    c, of = Replica(a.host, clock, "c"), charge(flying(2))
+    b.tick(*[b.arrival(call(of)) for _ in range(2)])
+    for replica in (a, c):
+        assert replica.arrive(call(of)).held
+    b.tick(gauge(of, 0))
+    a.restart()
+    assert grants(a.tick()) == []
+    assert grants(c.tick()) == [1]
