@@ -11,12 +11,12 @@ FRAME = " ".join(
         "P 3 2 lane.tier 1500 NAME",
         "w:1:x w 10 100 1000 7 3",
         "end e 8 50 900 5 2",
-        "k1 g1 1 2 s1",
+        "k1 g1 0 1 2 s1",
         "w:1:y w 12 100 1000 0 1",
         "seats:z c 4 0 0",
-        "k2 g1 2 1 s2 s3",
+        "k2 g1 1 2 1 s2 s3",
         "day:z q 9 86400000 172800000 400",
-        "k3 g2 0 1",
+        "k3 g2 2 0 1",
         "tb:z t 6 5 300",
     ]
 )
@@ -34,7 +34,7 @@ def test_a_frames_text_says_which_limits_and_which_candidates(lua: Lua) -> None:
       say(frame.text == call.frame(frame.text).text, frame.pool, frame.class, frame.weight, frame.name, frame.costs)
       for _, l in ipairs(frame.commons) do limit(l) end
       for _, c in ipairs(frame.candidates) do
-        say(c.key, c.group, c.index, c.from, c.scopes)
+        say(c.key, c.group, c.rank, c.index, c.from, c.scopes)
         for _, l in ipairs(c.limits) do limit(l) end
       end"""
     assert lua(FILES, SHOW + program) == " ".join(
@@ -42,12 +42,12 @@ def test_a_frames_text_says_which_limits_and_which_candidates(lua: Lua) -> None:
             "true P lane.tier 1500 NAME 6",
             "w:1:x w:1 w 10 100 1000 - 7 3",
             "end end e 8 50 900 - 5 2",
-            "k1 g1 1 2 s1 .",
+            "k1 g1 0 1 2 s1 .",
             "w:1:y w:1 w 12 100 1000 - 0 1",
             "seats:z seats c 4 0 0 - - -",
-            "k2 g1 2 4 s2 s3 .",
+            "k2 g1 1 2 4 s2 s3 .",
             "day:z day q 9 86400000 172800000 400 - -",
-            "k3 g2 3 5 .",
+            "k3 g2 2 3 5 .",
             "tb:z tb t 6 5 300 - - -",
         ]
     )
@@ -67,7 +67,7 @@ def test_a_waiting_call_asks_of_each_key_by_how_likely_it_serves(lua: Lua) -> No
     """Two groups take turns, and the two keys of one; thousandths of cost, rounded down."""
     program = """
       call.asks({ frame = frame, costs = { 2, 3, 1, 5, 7, 9 } }, function(l, thousandths) say(l.id, thousandths) end)
-      local frame = call.frame("P 3 0 c 1 N a g 0 1 x:a c 4 0 0 b g 0 1 x:b c 4 0 0 c g 0 1 x:c c 4 0 0")
+      local frame = call.frame("P 3 0 c 1 N a g 0 0 1 x:a c 4 0 0 b g 0 0 1 x:b c 4 0 0 c g 0 0 1 x:c c 4 0 0")
       call.asks({ frame = frame, costs = { 1, 2, 3 } }, function(l, thousandths) say(l.id, thousandths) end)"""
     asked = "w:1:x 2000 end 3000 w:1:y 250 seats:z 1250 day:z 1750 tb:z 4500 x:a 333 x:b 666 x:c 1000"
     assert lua(FILES, SHOW + program) == asked
@@ -75,7 +75,7 @@ def test_a_waiting_call_asks_of_each_key_by_how_likely_it_serves(lua: Lua) -> No
 
 def test_two_candidates_share_a_bucket_where_one_of_theirs_is_the_same(lua: Lua) -> None:
     """A candidate shares with itself, whatever its limits."""
-    frame = "P 4 0 c 1 N a g 0 2 x c 4 0 0 y c 4 0 0 b g 0 1 y c 4 0 0 c g 0 1 z c 4 0 0 d g 0 0"
+    frame = "P 4 0 c 1 N a g 0 0 2 x c 4 0 0 y c 4 0 0 b g 0 0 1 y c 4 0 0 c g 0 0 1 z c 4 0 0 d g 0 0 0"
     program = f"""
       local frame = call.frame("{frame}")
       for i = 1, 4 do
@@ -93,15 +93,15 @@ def test_a_waiting_call_is_read_as_it_was_written(lua: Lua) -> None:
       say(attempt, call.owner(attempt))
       local record = call.record({
         flow = "flow", frame = frame, enqueued = 11, deadline = 22, priority = 3, share = 44,
-        costs = { 5, 6, 7, 8, 9, 1 },
+        costs = { 5, 6, 7, 8, 9, 1 }, tries = true,
       })
       local function frame_of(name) return name == "NAME" and frame end
       local head = call.recall(attempt, record, frame_of)
       say(head.attempt, head.owner, head.n, head.flow, head.enqueued, head.deadline, head.priority, head.share)
-      say(head.costs, head.frame == frame, head.class)
+      say(head.costs, head.frame == frame, head.class, head.tries)
       say(call.recall(attempt, record, function() return false end))"""
     attempt = "replica-00000001-123456789012"
-    head = f"{attempt} replica-00000001 123456789012 flow 11 22 3 44 5 6 7 8 9 1 . true lane.tier"
+    head = f"{attempt} replica-00000001 123456789012 flow 11 22 3 44 5 6 7 8 9 1 . true lane.tier true"
     assert lua(FILES, SHOW + program) == f"{attempt} replica-00000001 123456789012 {head} nil"
 
 

@@ -25,7 +25,7 @@ BEGIN = """
     begin()
   end
   local commons = "one:x c 4 0 0 two:x c 4 0 0"
-  local frame = call.frame("P 2 2 a.t 1000 NAME " .. commons .. " k g 0 1 k:1 c 4 0 0 l h 0 1 k:2 c 4 0 0")
+  local frame = call.frame("P 2 2 a.t 1000 NAME " .. commons .. " k g 0 0 1 k:1 c 4 0 0 l h 0 0 1 k:2 c 4 0 0")
   local function head(n, flow, with)
     local out = {
       n = n, owner = replica, attempt = call.attempt(replica, n), frame = frame, costs = { 1, 2, 3, 4 },
@@ -85,7 +85,7 @@ def test_a_flow_stands_where_its_first_call_waits(lua: Lua) -> None:
     rank = 9 * 2199023255552
     calls = f"replica-00000001-000000000003 {rank + 3} replica-00000001-000000000004 {rank + 4} ."
     numbers = "000000000003 3 000000000004 4 000000000005 5 ."
-    record = "g NAME 5 5005 0 7 1 2 3 4 ."
+    record = "g NAME 5 5005 0 7 0 1 2 3 4 ."
     assert lua(FILES, BEGIN + program) == f"{once} {once} {calls} {numbers} a.t 2 1000 . . {record}"
 
 
@@ -191,7 +191,7 @@ def test_a_flow_sent_from_limit_to_limit_twice_stands_at_all_of_them(lua: Lua) -
 def test_a_flow_of_one_limit_bars_nothing(lua: Lua) -> None:
     """However often it is sent between it and its keys."""
     program = """
-      local frame = call.frame("Q 1 1 a.t 1000 NAME2 one:x c 4 0 0 k g 0 1 k:1 c 4 0 0")
+      local frame = call.frame("Q 1 1 a.t 1000 NAME2 one:x c 4 0 0 k g 0 0 1 k:1 c 4 0 0")
       local one = comes(1, "f", "b:one:x", { frame = frame, costs = { 1, 1 } })
       for _, name in ipairs({ "p:Q", "b:one:x", "p:Q" }) do
         line.move(one, name)
@@ -342,7 +342,7 @@ def test_several_pools_may_draw_on_a_bucket(lua: Lua) -> None:
     """Each is told while somebody waits for it."""
     program = """
       for n, name in ipairs({ "Q", "R", "S" }) do
-        local other = call.frame(name .. " 1 0 a.t 1000 N" .. name .. " k g 0 1 k:1 c 4 0 0")
+        local other = call.frame(name .. " 1 0 a.t 1000 N" .. name .. " k g 0 0 1 k:1 c 4 0 0")
         comes(n, "f" .. n, "p:" .. name, { frame = other, costs = { 1 } })
       end
       next_tick()

@@ -6,15 +6,17 @@ import pytest
 
 from .modules import Lua
 
-FILES = ("this", "local bucket, line = {}, {}", "call", "fair", "pool")
+FILES = ("this", "local bucket, line = {}, {}", "call", "fair", "rests", "pool")
 
 BEGIN = """
   this.waiting, this.now = 1, 1000
   local function begin()
     fair.begin()
+    rests.begin()
     pool.begin()
   end
   local function save()
+    rests.save()
     pool.save()
     fair.save()
   end
@@ -37,7 +39,7 @@ BEGIN = """
     say(out)
   end
   -- x and y share a bucket; z and w have their own
-  local frame = call.frame("P 4 0 a. 1 N x g 1 1 s1 k:1 c 4 0 0 y g 2 1 s1 s2 k:1 c 4 0 0 z h 0 1 k:2 c 4 0 0 w h 0 0")
+  local frame = call.frame("P 4 0 a. 1 N x g 0 1 1 s1 k:1 c 4 0 0 y g 0 2 1 s1 s2 k:1 c 4 0 0 z h 0 0 1 k:2 c 4 0 0 w h 0 0 0")
   begin()
 """
 
@@ -115,66 +117,16 @@ def test_who_comes_later_leaves_alone_what_is_held_and_what_shares_a_bucket_with
     assert lua(FILES, BEGIN + program) == ". 4 . 1 2 4 . 1 2 4 . 1 2 4 . . 4 . 1 2 4 . 1 2 4 ."
 
 
-def test_a_candidate_rests_while_any_of_its_scopes_does(lua: Lua) -> None:
-    """Until the latest; 0 when none does, or not any more. A shorter block changes nothing."""
-    program = """
-      local function rests()
-        say(pool.rests_until(frame, frame.candidates[1]), pool.rests_until(frame, frame.candidates[2]))
-        say(pool.rests_until(frame, frame.candidates[3]))
-      end
-      rests()
-      pool.block("s1", 50)
-      pool.block("s2", 80)
-      pool.block("s2", 10)
-      rests()
-      save()
-      begin()
-      pool.block("s2", 40)
-      save()
-      begin()
-      rests()
-      this.now = 1049
-      rests()
-      this.now = 1050
-      rests()
-      this.now = 1080
-      rests()"""
-    assert lua(FILES, BEGIN + program) == "0 0 0 1050 1080 0 1050 1080 0 1050 1080 0 0 1080 0 0 0 0"
-
-
 def test_all_rest_until_the_first_wakes(lua: Lua) -> None:
     """If all of them do."""
     program = """
-      local two = call.frame("P 2 0 a. 1 N x g 1 0 s1 y g 1 0 s2")
+      local two = call.frame("P 2 0 a. 1 N x g 0 1 0 s1 y g 0 1 0 s2")
       say(pool.all_rest_until(two))
-      pool.block("s1", 50)
+      rests.block("s1", 50)
       say(pool.all_rest_until(two))
-      pool.block("s2", 20)
+      rests.block("s2", 20)
       say(pool.all_rest_until(two))"""
     assert lua(FILES, BEGIN + program) == "nil nil 1020"
-
-
-def test_rests_are_kept_as_long_as_they_may_last(lua: Lua) -> None:
-    """A day, and twice the longest of them; those that are over go when another begins."""
-    program = """
-      local plain = store.expire
-      function store.expire(key, ms)
-        say(key, ms)
-        plain(key, ms)
-      end
-      save()
-      pool.block("s1", 50)
-      save()
-      begin()
-      this.now = 1050
-      pool.block("s2", 20 * 86400000)
-      save()
-      begin()
-      pool.block("s3", 10)
-      save()
-      say(store.zrange("blk", 0, -1))"""
-    far = 1050 + 20 * 86_400_000
-    assert lua(FILES, BEGIN + program) == f"blk 86400000 blk {40 * 86_400_000} blk {40 * 86_400_000} s3 1060 s2 {far} ."
 
 
 TURNS = """
@@ -205,7 +157,7 @@ def test_the_group_granted_longest_ago_goes_first_and_in_it_the_key(lua: Lua) ->
       full["k:1"] = true
       grant(frame)
       grant(frame)
-      pool.block("s1", 5)
+      rests.block("s1", 5)
       full["k:1"] = false
       grant(frame)
       grant(frame, { [3] = true, [4] = true })
@@ -217,13 +169,13 @@ def test_the_group_granted_longest_ago_goes_first_and_in_it_the_key(lua: Lua) ->
 def test_a_caller_s_own_key_has_no_turn(lua: Lua) -> None:
     """It goes when it fits, and nothing is kept of it."""
     program = """
-      local own = call.frame("P 1 0 a. 1 N x g 1 1 s1 k:1 c 4 0 0")
+      local own = call.frame("P 1 0 a. 1 N x g 0 1 1 s1 k:1 c 4 0 0")
       grant(own)
       grant(own, { true })
       full["k:1"] = true
       grant(own)
       full["k:1"] = false
-      pool.block("s1", 5)
+      rests.block("s1", 5)
       grant(own)
       save()
       say(this.grants, store.numbers("k", { "kx", "gg" }))"""
@@ -258,7 +210,7 @@ def test_a_candidate_that_rests_waits_for_no_limit_that_has_room_sooner(lua: Lua
       local when = { ["k:1"] = 30, ["k:2"] = 0 }
       function bucket.earliest(limit, cost) return this.now + when[limit.id] + cost end
       say(pool.earliest(frame, { 0, 0, 0 }, { true, true, false, true }))
-      pool.block("s1", 31)
+      rests.block("s1", 31)
       say(pool.earliest(frame, { 0, 0, 0 }, { false, true, true, true }))
       say(pool.earliest(frame, { 2, 0, 0 }, { false, true, true, true }))"""
     assert lua(FILES, BEGIN + program) == "3 1000 0 1 1031 0 1 1032 1"
