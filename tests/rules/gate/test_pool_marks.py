@@ -39,7 +39,8 @@ BEGIN = """
     say(out)
   end
   -- x and y share a bucket; z and w have their own
-  local frame = call.frame("P 4 0 a. 1 N x g 0 1 1 s1 k:1 c 4 0 0 y g 0 2 1 s1 s2 k:1 c 4 0 0 z h 0 0 1 k:2 c 4 0 0 w h 0 0 0")
+  local frame = call.frame("P 4 0 a. 1 N x g 0 1 1 s1 k:1 c 4 0 0 y g 0 2 1 s1 s2 k:1 c 4 0 0"
+    .. " z h 0 0 1 k:2 c 4 0 0 w h 0 0 0")
   begin()
 """
 
