@@ -14,7 +14,7 @@ def test_sixteen_places_whose_time_has_come_are_looked_at_in_a_tick(a: Replica, 
     for limit in limits:
         assert grants(a.arrive(call(limit)))
         assert a.arrive(call(limit, user=limit.bucket)).held
-    clock.now += 1100
+    clock.now += 1105
     reply = a.tick()
     assert (len(reply.granted), reply.next_ms) == (16, 0)
     assert len(a.tick().granted) == 2

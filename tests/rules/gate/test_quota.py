@@ -310,3 +310,10 @@ def test_a_charge_of_two_days_is_given_back_in_both(a: Replica, clock: Clock) ->
     assert grants(a.arrive(call(charge(limit, 10), wait=0)))
     clock.now = END
     assert refusal(a.arrive(call(charge(limit), wait=0))) == ("wait_too_long", 24 * HOUR)
+
+
+def test_a_charge_is_named_after_the_days_it_counts_in(a: Replica, clock: Clock) -> None:
+    """Twice the end of the first, and one more where the next is charged too."""
+    limit = quota(10, jitter=500)
+    for clock.now, name in ((END - 501, 2 * END), (END - 500, 2 * END + 1), (END, 2 * (END + 24 * HOUR))):
+        assert a.arrive(call(charge(limit), wait=0)).granted[0].slices == (name,)

@@ -254,3 +254,20 @@ def test_a_grant_that_another_has_not_seen_stays_when_one_replica_is_forgotten(
     a.restart()
     assert grants(a.tick()) == []
     assert grants(c.tick()) == [1]
+
+
+def test_what_one_replica_has_seen_another_is_told(a: Replica, b: Replica, clock: Clock) -> None:
+    """Calls of one number."""
+    c, of = Replica(a.host, clock, "c"), charge(flying(2))
+    b.tick(*[b.arrival(call(of)) for _ in range(2)])
+    for replica in (a, c):
+        assert replica.arrive(call(of)).held
+    b.tick(gauge(of, 0))
+    assert grants(a.tick(ack(1))) == []
+    assert grants(c.tick()) == [1]
+
+
+def test_calls_of_one_age_go_by_their_numbers_though_an_older_one_comes_last(a: Replica) -> None:
+    """Twelve of one user."""
+    ops = [a.arrival(call(charge(window(20)), wait=0), age=age) for age in (*[0] * 11, 5)]
+    assert grants(a.tick(*ops)) == [12, *range(1, 12)]

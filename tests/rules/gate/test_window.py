@@ -121,6 +121,29 @@ def test_when_the_slice_is_gone_a_credit_is_dropped_and_an_excess_counts_now(a: 
     assert grants(a.arrive(call(charge(limit, 100), wait=0)))
 
 
+def test_an_excess_of_a_slice_that_has_gone_leaves_with_the_present_one(a: Replica, clock: Clock) -> None:
+    """Though others are charged before and after."""
+    limit = window(100)
+    slice_ = a.arrive(call(charge(limit, 10), wait=0)).granted[0].slices[0]
+    clock.now += 5000
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+    a.tick(wire.settle(charge(limit), slice_, 50))
+    assert not grants(a.arrive(call(charge(limit, 41), wait=0)))
+    clock.now += 600
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+    clock.now += 550
+    assert grants(a.arrive(call(charge(limit, 90), wait=0)))
+
+
+def test_a_slice_that_was_never_charged_holds_nothing(a: Replica, clock: Clock) -> None:
+    """5 of 10 are free when the first two of three have left, with empty slices between them."""
+    limit = window(10)
+    for cost in (2, 3, 5):
+        assert grants(a.arrive(call(charge(limit, cost), wait=0)))
+        clock.now += 300
+    assert refusal(a.arrive(call(charge(limit, 5), wait=0))) == ("wait_too_long", 1400 - 900)
+
+
 def test_a_refund_gives_everything_back(a: Replica) -> None:
     """A refunded charge leaves the window as it was."""
     limit = window(3)
