@@ -18,7 +18,6 @@ do
   local STEP = 16
   -- One call for all twelve: `order.text` for each takes twice as long.
   local HEAD = string.sub(string.rep(" %.0f", 12), 2)
-  local NEW = "0 -1 -1 0 0 0 0 0 0 0 0 0"
   local NUMBERS = "^(%d+) (%S+) (%S+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+) (%d+)$"
 
   local function fetch(b, from, to)
@@ -74,18 +73,22 @@ do
     local current = floor(now / w)
     local key = "w:" .. id
     local found = store.texts(key, { "h", text(current) })
-    local sum, lo, hi, cut, q, over, at, rest, busy, flow, spare, looked = string.match(found[1] or NEW, NUMBERS)
     local b = {
-      key = key, id = id, now = now, w = w, length = length, current = current, stored = found[1],
-      sum = tonumber(sum), lo = index(lo), hi = index(hi), q = tonumber(q), slices = {}, marked = {}, gone = {},
-      changed = false, fresh = not found[2],
-      pace = {
+      key = key, id = id, now = now, w = w, length = length, current = current, stored = found[1], sum = 0, q = 0,
+      slices = {}, marked = {}, gone = {}, changed = false, fresh = not found[2],
+    }
+    local cut = w
+    if b.stored then
+      local sum, lo, hi, of, q, over, at, rest, busy, flow, spare, looked = string.match(b.stored, NUMBERS)
+      b.sum, b.lo, b.hi, b.q, cut = tonumber(sum), index(lo), index(hi), tonumber(q), tonumber(of)
+      b.pace = {
         over = tonumber(over), at = tonumber(at), rest = tonumber(rest), busy = tonumber(busy), flow = tonumber(flow),
         spare = tonumber(spare), found = tonumber(looked),
-      },
-    }
-    cut = tonumber(cut)
-    if b.stored and cut ~= w then
+      }
+    else
+      b.pace = { over = 0, at = 0, rest = 0, busy = 0, flow = 0, spare = 0, found = 0 }
+    end
+    if cut ~= w then
       b.w, b.current, b.fresh = cut, floor(now / cut), true
     else
       b.slices[current] = tonumber(found[2] or 0)
