@@ -92,20 +92,16 @@ do
   end
 
   -- Two that stand, or would stand, in one place: {class, tag, enqueued, attempt}. The first goes before the second.
+  -- Below the time of the class or the place the older tag goes first, and above it the smaller: it is one order.
   function fair.before(name, a, b)
-    local x, y, own_x, own_y
-    if a.class == b.class then
-      local v = fair.time(a.class)
-      x, y, own_x, own_y = math.max(a.tag, v), math.max(b.tag, v), a.tag, b.tag
-    else
-      x, own_x = tag_of(name, a.class)
-      y, own_y = tag_of(name, b.class)
+    local x, y = a.tag, b.tag
+    if a.class ~= b.class then
+      local _
+      _, x = tag_of(name, a.class)
+      _, y = tag_of(name, b.class)
     end
     if x ~= y then
       return x < y
-    end
-    if own_x ~= own_y then
-      return own_x < own_y
     end
     if a.enqueued ~= b.enqueued then
       return a.enqueued < b.enqueued

@@ -147,7 +147,6 @@ do
     local flow = line.flow(head.flow, head.class)
     heads[head.attempt] = head
     registered[#registered + 1] = head
-    has_left[head.attempt] = nil
     this.waiting = this.waiting + 1
     call.asks(head, bucket.queue)
     note(flow)

@@ -6,13 +6,12 @@ do
   local MINUTE = 60000
   -- Members of which at least so many leave a set together: each alone would move a quarter of it.
   local MANY = 8
-  local services, current = {}, nil
-  local clock = 0
+  local services, current, clock = {}, nil, nil
 
   function store.open(name)
     local found = services[name]
     if not found then
-      found = { hash = {}, sorted = {}, dies = {}, listed = {}, wheel = {}, swept = false }
+      found = { hash = {}, sorted = {}, dies = {}, listed = {}, wheel = {} }
       services[name] = found
     end
     current = found
@@ -160,14 +159,13 @@ do
 
   function store.zdrop(key, members)
     local set = current.sorted[key]
-    if set and #members >= MANY then
+    if not set then
+      return
+    elseif #members >= MANY then
       return take_out_many(key, set, members)
     end
     for i = 1, #members do
-      set = current.sorted[key]
-      if set then
-        take_out(key, set, members[i])
-      end
+      take_out(key, set, members[i])
     end
   end
 

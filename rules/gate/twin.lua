@@ -30,7 +30,7 @@ do
     local key = "tb:" .. id
     local v = store.numbers(key, { "used", "t", "rem", "den", "q", "p", "f" })
     return {
-      key = key, id = id, used = v[1] or 0, t = v[2] or now, rem = v[3] or 0, den = v[4] or 0, q = v[5] or 0,
+      key = key, id = id, used = v[1] or 0, t = v[2] or now, rem = v[3] or 0, den = v[4] or 1, q = v[5] or 0,
       p = v[6] or 0, full = v[7] or now, changed = false, queued = false,
     }
   end
@@ -38,7 +38,7 @@ do
   -- The fraction of a unit counts in 1/q from now on, rounded down.
   local function use_rate(b, p, q)
     if b.den ~= q then
-      b.rem, b.den = b.den > 0 and min(q - 1, floor(b.rem / b.den * q)) or 0, q
+      b.rem, b.den = floor(b.rem / b.den * q), q
     end
     b.p = p
   end
@@ -53,13 +53,8 @@ do
     end
     b.t = this.now
     local whole = floor(passed / b.den)
-    if whole * b.p < b.used then
-      local part = (passed - whole * b.den) * b.p + b.rem
-      b.used = b.used - whole * b.p - floor(part / b.den)
-      b.rem = part % b.den
-    else
-      b.used = 0
-    end
+    local part = (passed - whole * b.den) * b.p + b.rem
+    b.used, b.rem = b.used - whole * b.p - floor(part / b.den), part % b.den
     if b.used <= 0 then
       -- full: a fraction above that would be more than the upstream has
       b.used, b.rem, b.full = 0, 0, this.now
@@ -78,12 +73,9 @@ do
     return this.now
   end
 
-  -- `need` will fit under `amount` when what is too much has drained; rounded up.
+  -- `need` will fit under `amount` when what is too much has drained; rounded up. In the past where it fits already.
   function twin.earliest(b, need, amount)
     local short = b.used + need - amount
-    if short <= 0 then
-      return this.now
-    end
     local whole = floor(short / b.p)
     local wait = whole * b.den + ceil(((short - whole * b.p) * b.den - b.rem) / b.p)
     return min(order.FAR, this.now + wait)

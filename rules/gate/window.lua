@@ -60,21 +60,12 @@ do
         b.sum = b.sum - b.slices[i]
         b.gone[#b.gone + 1] = text(i)
       end
-      b.slices[i] = nil
     end
     b.lo, b.changed = live, true
   end
 
-  -- The first five numbers, and what pace.lua says the others are.
-  local function read(h)
-    if not h then
-      return { 0, -1, -1, 0, 0 }, { over = 0, at = 0, rest = 0, busy = 0, flow = 0, spare = 0, found = 0 }
-    end
-    local sum, lo, hi, w, q, over, at, rest, busy, flow, spare, found = string.match(h, NUMBERS)
-    return { tonumber(sum), tonumber(lo), tonumber(hi), tonumber(w), tonumber(q) }, {
-      over = tonumber(over), at = tonumber(at), rest = tonumber(rest), busy = tonumber(busy), flow = tonumber(flow),
-      spare = tonumber(spare), found = tonumber(found),
-    }
+  local function index(word)
+    return word ~= "-1" and tonumber(word) or nil
   end
 
   -- The bucket as it stands at `now`. `w` and `length` are the caller's.
@@ -82,14 +73,23 @@ do
     local current = floor(now / w)
     local key = "w:" .. id
     local found = store.texts(key, { "h", text(current) })
-    local v, p = read(found[1])
     local b = {
-      key = key, id = id, now = now, w = w, length = length, current = current, stored = found[1] and true or false,
-      sum = v[1], lo = v[2] >= 0 and v[2] or nil, hi = v[3] >= 0 and v[3] or nil, q = v[5],
-      slices = {}, marked = {}, gone = {}, changed = false, fresh = not found[2], pace = p,
+      key = key, id = id, now = now, w = w, length = length, current = current, stored = found[1], sum = 0, q = 0,
+      slices = {}, marked = {}, gone = {}, changed = false, fresh = not found[2],
     }
-    if b.stored and v[4] ~= w then
-      b.w, b.current, b.fresh = v[4], floor(now / v[4]), true
+    local cut = w
+    if b.stored then
+      local sum, lo, hi, of, q, over, at, rest, busy, flow, spare, looked = string.match(b.stored, NUMBERS)
+      b.sum, b.lo, b.hi, b.q, cut = tonumber(sum), index(lo), index(hi), tonumber(q), tonumber(of)
+      b.pace = {
+        over = tonumber(over), at = tonumber(at), rest = tonumber(rest), busy = tonumber(busy), flow = tonumber(flow),
+        spare = tonumber(spare), found = tonumber(looked),
+      }
+    else
+      b.pace = { over = 0, at = 0, rest = 0, busy = 0, flow = 0, spare = 0, found = 0 }
+    end
+    if cut ~= w then
+      b.w, b.current, b.fresh = cut, floor(now / cut), true
     else
       b.slices[current] = tonumber(found[2] or 0)
     end
@@ -197,7 +197,7 @@ do
       if b.slices[i] == 0 then
         -- when it leaves it is not told from one that was never charged
         b.gone[#b.gone + 1] = text(i)
-      elseif b.lo and i >= b.lo then
+      else
         values[#values + 1], values[#values + 2] = text(i), b.slices[i]
       end
     end
@@ -210,7 +210,7 @@ do
       store.drop(b.key, b.gone)
     end
     store.put(b.key, values)
-    if b.fresh or b.wiped or b.queued then
+    if b.fresh or b.queued then
       store.expire(b.key, max(2 * b.length, LEAST_LIFE))
     end
   end

@@ -1,6 +1,6 @@
 """Change the gate's Lua one place at a time and see that a test fails: `make mutants`.
 
-    python -m tests.mutation [-j N] [--quick] [file ...]
+    python -m tests.mutation [-j N] [--quick] [--new] [file ...]
 
 Prints how many changes of each file were killed, and every survivor that known.txt does not name. Exit code 1 where
 there is one, or where an entry of known.txt no longer names a survivor.
@@ -20,6 +20,7 @@ from rules import gate
 from . import known
 from .changes import Mutant, mutants
 
+_BLOCK = 32
 NAMES = sorted({*gate.REDIS_FILES, *gate.TABLES_FILES})
 
 
@@ -28,11 +29,15 @@ def main() -> int:
     options = argparse.ArgumentParser(prog="tests.mutation", description="Mutation run over the gate's Lua.")
     options.add_argument("-j", type=int, default=2, metavar="N", help="processes (2)")
     options.add_argument("--quick", action="store_true", help="without the tests that take long: a first look")
+    options.add_argument("--new", action="store_true", help="without what known.txt names")
     options.add_argument("file", nargs="*", help="names as in rules/gate/__init__.py; none: all")
     chosen = options.parse_args()
     files = chosen.file or NAMES
     everything = [mutant for name in files for mutant in mutants(name, gate.text(name))]
     reasons = known.read(known.FILE.read_text(encoding="utf-8"))
+    if chosen.new:
+        everything = [mutant for mutant in everything if mutant.identity not in reasons]
+        reasons = {}
     survivors = _run(everything, reasons, chosen.j, ["quick"] if chosen.quick else [])
     return _judge(everything, survivors, reasons, files)
 
@@ -41,11 +46,11 @@ def _run(
     everything: list[Mutant], reasons: dict[known.Identity, str], processes: int, options: list[str]
 ) -> list[Mutant]:
     # neighbours stay together: what kills one is likely to kill the next
-    size = -(-len(everything) // processes)
+    blocks = [range(i, min(i + _BLOCK, len(everything))) for i in range(0, len(everything), _BLOCK)]
     with tempfile.TemporaryDirectory() as folder:
         running = []
         for i in range(processes):
-            part = list(range(i * size, min((i + 1) * size, len(everything))))
+            part = [j for block in blocks[i::processes] for j in block]
             work, result = Path(folder, f"{i}.work"), Path(folder, f"{i}.result")
             parts = [everything[j] for j in part]
             work.write_text(json.dumps([[m.file, m.text, _said(m), m.identity in reasons] for m in parts]))

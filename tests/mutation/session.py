@@ -8,8 +8,8 @@ on the one in this process; those for Redis alone run too, and all run on Redis 
 WORK: JSON, [[file, mutated text, what it is, is it known], ...]. RESULT: JSON, the indexes of the survivors; those not
 known are named at once on standard error, with whether they are seen (witness.py). What is known to survive (known.txt)
 is tried on the short tests alone: they run into an entry that no longer applies, and no test is to find one. `quick`
-leaves out the tests that take long and those for Redis alone, and tries what is not seen on a few tests only: more
-survive, sooner.
+tries the tests named for the file and a few others, and none that takes long or is for Redis alone; it does not look
+for what is seen.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,23 +26,48 @@ from rules import gate
 from tests.rules.gate.driver import TablesHost
 
 from . import watch, witness
+from .cases import Case, learn, loaded, plainly
+from .memory import Memory, digest
 
 TESTS = "tests/rules/gate"
 ON_REDIS = {"store_redis", "entry_redis"}
 """Files that the host in this process does not run."""
+FEW = 40
+KIN = {
+    "answer": ("dispatch", "observe", "explain", "gauge", "turns", "place", "pool"),
+    "dispatch": ("turns", "barriers", "pool", "line", "fair", "observe", "explain", "place", "batches", "tick"),
+    "line": ("turns", "barriers", "batches", "leaving", "dispatch"),
+    "tick": ("gauge", "engine", "agreed", "leaving", "explain", "pool", "turns", "batches", "wire", "expiry"),
+    "bucket": ("gauge", "count_at", "quota", "window", "twin", "agreed", "explain", "expiry"),
+    "decision": ("dispatch", "explain", "observe", "pool", "rivals"),
+    "store_tables": ("store", "engine"),
+    "store_redis": ("store",),
+    "order": ("store",),
+    "quota": ("models",),
+    "twin": ("models",),
+    "window": ("models",),
+    "draws": ("line", "pool"),
+    "rivals": ("promise", "explain"),
+    "pool": ("dispatch", "turns", "expiry"),
+    "place": ("fair", "barriers", "expiry"),
+    "fair": ("turns", "batches", "place", "expiry"),
+    "leaving": ("line", "tick", "gauge", "dispatch"),
+}
+"""Tests named for other files that hold one too: a quick run tries them first."""
 LEAST_SECONDS = 0.5
 """A test may take this, or ten times what it takes on the original."""
-LONG_SECONDS = 0.06
-FEW = 25
-MOST_EXAMPLES = 12
-"""Of a property, for one mutant: what one history can show, most do."""
 
 _original = {name: gate.text(name) for name in {*gate.REDIS_FILES, *gate.TABLES_FILES}}
 
 
 def install(file: str | None = None, text: str = "") -> None:
     """Every host made from now on runs `text` for `file`."""
-    gate.text = lambda name: text if name == file else _original[name]
+
+    def read(name: str) -> str:
+        loaded.add(name)
+        return text if name == file else _original[name]
+
+    gate.text = read
 
 
 def lines_before(file: str) -> int | None:
@@ -53,56 +77,17 @@ def lines_before(file: str) -> int | None:
     return source.count("\n", 0, at) if at >= 0 else None
 
 
-class Case:
-    """A test, with what it did on the original."""
-
-    def __init__(self, item: pytest.Function) -> None:
-        self.item = item
-        host = item.callspec.params.get("host") if hasattr(item, "callspec") else None
-        self.on_redis = host == "redis"
-        self.only_redis = host is None and "redis_of_gate" in item.fixturenames
-        self.lines: set[int] = set()
-        self.seconds = 0.0
-
-    def run(self, seconds: float) -> BaseException | None:
-        """What it fails with; None: it passes."""
-        item = self.item
-        item._initrequest()
-        failure: BaseException | None = None
-        try:
-            item.ihook.pytest_runtest_setup(item=item)
-            with watch.limit(seconds):
-                item.ihook.pytest_runtest_call(item=item)
-        except (Exception, pytest.fail.Exception) as raised:
-            failure = raised
-        try:
-            # what belongs to the session stays: the next case may be anywhere
-            item.ihook.pytest_runtest_teardown(item=item, nextitem=item.session)
-        except (Exception, pytest.fail.Exception) as raised:
-            failure = failure or raised
-        return failure
-
-    def learn(self) -> None:
-        """Run it on the original. Raises what it fails with."""
-        began = time.process_time()
-        if self.only_redis or self.on_redis:
-            failure = self.run(120)
-        else:
-            with watch.noting_lines() as self.lines:
-                failure = self.run(120)
-        self.seconds = time.process_time() - began
-        if failure is not None:
-            raise failure
-
-
 class Session:
     """A plugin that runs the tests in its own way."""
 
     def __init__(self, work: list[tuple[str, str, str, bool]], *, quick: bool = False) -> None:
         self.work, self.quick = work, quick
         self.survivors: list[int] = []
+        self.cases: list[Case] = []
         self.answers: list[str] = []
         self.before: dict[str, int | None] = {}
+        self.memory = Memory()
+        self.chunk = digest(*[text for _, text in sorted(_original.items())])
         # pytest captures the other one
         self.terminal = os.fdopen(os.dup(2), "w", buffering=1)
 
@@ -110,7 +95,7 @@ class Session:
         """Learn how the tests go, then try each mutant."""
         cases = [Case(item) for item in session.items if isinstance(item, pytest.Function)]
         for case in cases:
-            _plainly(case.item)
+            plainly(case.item)
         install()
         needed = {file in ON_REDIS for file, *_ in self.work}
         cases = [
@@ -118,46 +103,65 @@ class Session:
             for case in cases
             if ((not self.quick or True in needed) if case.only_redis else case.on_redis in needed)
         ]
-        for case in cases:
-            case.learn()
-        self.answers = list(witness.answers())
+        learn(cases, self.chunk)
+        self.answers = [] if self.quick else list(witness.answers())
         self.before = {file: lines_before(file) for file, *_ in self.work if file not in ON_REDIS}
-        cases.sort(key=lambda case: case.seconds)
+        self.cases = sorted(cases, key=lambda case: case.seconds)
         if self.quick:
-            cases = [case for case in cases if case.seconds < LONG_SECONDS]
+            self.cases = [case for case in self.cases if not case.is_long]
         with watch.bounded():
             for i, (file, text, what, known) in enumerate(self.work):
                 install(file, text)
-                killer = self.killer([case for case in cases if not known or case.seconds < LONG_SECONDS], file, text)
+                killer = self.killer(file, text, what, known)
                 if killer is None:
                     self.survivors.append(i)
-                    if known:
-                        continue
-                    seen = "seen" if self.is_seen() else "not seen"
-                    print(f"{i + 1} of {len(self.work)}, {seen}, survives: {what}", file=self.terminal)
-                else:
-                    cases.remove(killer)
-                    cases.insert(0, killer)
+                    if not known:
+                        seen = "" if self.quick else "seen, " if self.is_seen() else "not seen, "
+                        print(f"{i + 1} of {len(self.work)}, {seen}survives: {what}", file=self.terminal)
+                elif not killer.is_long:
+                    self.cases.remove(killer)
+                    self.cases.insert(0, killer)
         install()
         return True
 
-    def killer(self, cases: list[Case], file: str, text: str) -> Case | None:
+    def killer(self, file: str, text: str, what: str, known: bool) -> Case | None:
         """The first test that fails."""
-        redis = file in ON_REDIS
-        before = None if redis else self.before[file]
-        changed = set() if before is None else {before + line for line in _changed_lines(file, text)}
-        tried = 0
+        # what is known to survive is tried on fewer tests
+        mutant, mutated = digest(what.partition(" ")[2], file), digest(self.chunk, file, text, str(known))
+        passed = self.memory.passed.get(mutated, set())
+        likely = self.memory.killers.get(mutant)
+        touches = self.touching(file, text)
+        cases = [case for case in self.cases if case.module not in passed and touches(case)]
+        if known:
+            cases = [case for case in cases if not case.is_long]
+        own = {case for case in cases if any(f"test_{name}" in case.item.nodeid for name in (file, *KIN.get(file, ())))}
+        # a killer of last time, then the tests named for the file, then those that killed its neighbours
+        cases.sort(key=lambda case: (case.item.nodeid != likely, case.is_long, case not in own))
+        if self.quick:
+            cases = [case for i, case in enumerate(cases) if i < FEW or case in own]
         for case in cases:
-            if case.on_redis != redis and not case.only_redis:
-                continue
-            if changed and not case.only_redis and changed.isdisjoint(case.lines):
-                continue
             if case.run(max(LEAST_SECONDS, 10 * case.seconds)) is not None:
+                self.memory.note_killer(mutant, case.item.nodeid)
                 return case
-            tried += 1
-            if self.quick and tried == FEW and not redis and not self.is_seen():
-                break
+        if not self.quick:
+            self.memory.note_passed(mutated, {case.module for case in cases})
         return None
+
+    def touching(self, file: str, text: str) -> Callable[[Case], bool]:
+        """Whether a case runs what is changed."""
+        if file in ON_REDIS:
+            return lambda case: case.only_redis or (case.on_redis and (not case.files or file in case.files))
+        before = self.before[file]
+        if before is None:
+            return lambda case: not case.on_redis
+        changed = [before + line for line in _changed_lines(file, text)]
+
+        def runs(case: Case) -> bool:
+            if case.only_redis:
+                return True
+            return file in case.files if case.files else not case.lines.isdisjoint(changed)
+
+        return runs
 
     def is_seen(self) -> bool:
         """The gate as it is now answers otherwise in some history."""
@@ -168,7 +172,7 @@ class Session:
             return True
 
 
-def _changed_lines(file: str, text: str) -> set[int]:
+def _changed_lines(file: str, text: str) -> range:
     """Lines of the file that differ, with one on either side: Lua counts a call of several lines at one of them."""
     old, new = _original[file], text
     first = 0
@@ -178,24 +182,7 @@ def _changed_lines(file: str, text: str) -> set[int]:
     while last < min(len(old), len(new)) - first and old[-1 - last] == new[-1 - last]:
         last += 1
     start, end = old.count("\n", 0, first) + 1, old.count("\n", 0, len(old) - last) + 1
-    return set(range(start - 1, end + 2))
-
-
-def _plainly(item: pytest.Function) -> None:
-    """A property fails with its first example, and has the same examples each time."""
-    from hypothesis import Phase, settings  # after pytest, whose plugin wants to be the first to load it
-
-    function: Any = getattr(item.obj, "__func__", item.obj)
-    of = getattr(function, "_hypothesis_internal_use_settings", None)
-    if of is not None:
-        function._hypothesis_internal_use_settings = settings(
-            of,
-            max_examples=min(of.max_examples, MOST_EXAMPLES),
-            phases=[Phase.generate],
-            derandomize=True,
-            database=None,
-            deadline=None,
-        )
+    return range(start - 1, end + 2)
 
 
 def main() -> int:

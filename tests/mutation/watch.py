@@ -10,12 +10,14 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import lupa.lua51
 
 _EVERY = 1_000_000
 """Instructions after which a runtime lets Python see its signals: about 10 ms."""
+
+_MOST_COMPILED = 8
 
 _LINES = b"""
 local hits = {}
@@ -36,11 +38,20 @@ class _Watched(lupa.lua51.LuaRuntime):  # type: ignore[misc]
     """A runtime with the hook of the moment."""
 
     hook: Callable[[Any], None] | None = None
+    compiled: ClassVar[dict[bytes, bytes]] = {}
 
     def __init__(self, **options: object) -> None:
         super().__init__()
         if _Watched.hook is not None:
             _Watched.hook(self)
+
+    def compile(self, text: bytes) -> Any:
+        """A chunk is read once for all runtimes: that takes longer than most tests."""
+        if text not in _Watched.compiled:
+            if len(_Watched.compiled) > _MOST_COMPILED:
+                _Watched.compiled.clear()
+            _Watched.compiled[text] = self.eval("string.dump")(super().compile(text))
+        return super().compile(_Watched.compiled[text])
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pytest
 from tests.redis_server import RedisServer, redis_server
 
 from .driver import Clock, Host, RedisClockHost, Replica, TablesHost
+from .modules import Lua, on_redis, on_tables
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +28,12 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     on_redis = RedisClockHost(request.getfixturevalue("redis_of_gate"))
     yield on_redis
     on_redis.close()
+
+
+@pytest.fixture(params=["tables", "redis"])
+def lua(request: pytest.FixtureRequest) -> Lua:
+    """Each host in turn, for a program of the test's own."""
+    return on_tables if request.param == "tables" else on_redis(request.getfixturevalue("redis_of_gate"))
 
 
 @pytest.fixture

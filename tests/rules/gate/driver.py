@@ -59,6 +59,9 @@ do
     end
     for i = 1, #values do
       local value = values[i]
+      if type(value) ~= "number" and type(value) ~= "string" then
+        error(name .. " " .. key .. ": neither a number nor text")
+      end
       if type(value) == "number" and (value % 1 ~= 0 or math.abs(value) > order.FAR) then
         error(name .. " " .. key .. ": not an integer below 2^53")
       end

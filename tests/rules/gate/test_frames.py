@@ -8,8 +8,11 @@ from rules.gate import wire
 from tests.redis_server import RedisServer
 
 from .driver import Clock, Host, RedisClockHost, Replica, TablesHost, call, charge, flying, gauge, grants, key, window
+from .modules import Lua
 
 HOUR = 3_600_000
+
+FILES = ("this", "call", "frames")
 
 
 def test_a_waiting_call_takes_few_bytes_of_the_store(redis_of_gate: RedisServer, clock: Clock) -> None:
@@ -84,3 +87,33 @@ def test_the_name_is_the_contents(clock: Clock) -> None:
     names = [wire.arrival(plan).frame.split()[5] for plan in plans]
     assert names[0] == names[1] == names[3]
     assert len({names[0], names[2], names[4]}) == 3
+
+
+def test_a_frame_is_written_for_an_hour_more_than_it_must_be_kept(lua: Lua) -> None:
+    """That is an hour beyond the deadline; until then it is not written again."""
+    program = """
+      local plain = store.expire
+      function store.expire(key, ms)
+        say(key, ms)
+        plain(key, ms)
+      end
+      local frame = call.frame("P 0 0 c 1 NAME")
+      this.now = 1000
+      for _, deadline in ipairs({ 5000, 4000, 3605000, 3605001 }) do
+        for _ = 1, 2 do
+          frames.keep({ frame = frame, deadline = deadline })
+        end
+        frames.begin()
+      end
+      say(store.texts("fr:NAME", { "t", "x" }))"""
+    written = f"fr:NAME {5000 + 2 * HOUR - 1000} fr:NAME {5001 + 3 * HOUR - 1000}"
+    assert lua(FILES, "frames.begin()" + program) == f"{written} P 0 0 c 1 NAME {5001 + 3 * HOUR} ."
+
+
+def test_a_frame_is_found_by_its_name(lua: Lua) -> None:
+    """Where it was written, in this tick or before; else it is told that there is none."""
+    program = """
+      frames.begin()
+      frames.keep({ frame = call.frame("P 0 0 c 1 NAME"), deadline = 1 })
+      say(frames.named("NAME").pool, frames.named("OTHER"), frames.named("OTHER"))"""
+    assert lua(FILES, program) == "P false false"

@@ -176,6 +176,14 @@ def test_a_wait_is_behind_all_that_goes_before(a: Replica, clock: Clock, cost: i
     assert fits(a, charge(MINUTE, cost)) == [ms]
 
 
+@pytest.mark.parametrize(("slices", "ms"), [(24, 106), (59, 102)])
+def test_a_wait_within_a_slice_is_by_the_flow_alone(a: Replica, slices: int, ms: int) -> None:
+    """One is over, and drains at 57 or 59 per 6 s in less than a slice or in just one: nothing leaves by then."""
+    limit = window(60, ms=6000, slices=slices, burst=30)
+    assert goes(a, limit, 1)
+    assert a.arrive(call(charge(limit, 30))).next_ms == ms
+
+
 @pytest.mark.parametrize(("cost", "ms"), [(96, 95), (95, 98)])
 def test_a_wake_is_put_off_only_where_what_drains_meanwhile_is_room(
     a: Replica, clock: Clock, cost: int, ms: int

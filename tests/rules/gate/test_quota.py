@@ -303,3 +303,39 @@ def test_waiting_calls_of_great_cost_are_counted_in_and_out(a: Replica, clock: C
     assert a.explain(call(charge(limit, 1), wait=60_000)).rooms[0].ahead > 9 * 10**12
     a.tick(*[cancel(n) for n in waits])
     assert a.explain(call(charge(limit, 1), wait=60_000)).rooms[0].ahead == 0
+
+
+END = 5 * 24 * HOUR
+
+
+def test_where_the_next_day_has_just_room_a_call_waits_for_the_end_of_this_one(a: Replica, clock: Clock) -> None:
+    """Within the jitter both must have it."""
+    limit, clock.now = quota(10, jitter=500), END - 1000
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+    clock.now = END - 400
+    assert refusal(a.arrive(call(charge(limit, 10), wait=0))) == ("wait_too_long", 400)
+
+
+def test_what_was_used_above_the_amount_does_not_pass_to_the_next_day(a: Replica, clock: Clock) -> None:
+    """25 of 10 are used: at midnight ten are free."""
+    limit, clock.now = quota(10), END - 1000
+    (granted,) = a.arrive(call(charge(limit, 10), wait=0)).granted
+    a.tick(wire.settle(charge(limit, 10), granted.slices[0], 15))
+    assert refusal(a.arrive(call(charge(limit, 10), wait=0))) == ("wait_too_long", 1000)
+
+
+def test_a_charge_of_two_days_is_given_back_in_both(a: Replica, clock: Clock) -> None:
+    """In the one that ends and in the next."""
+    limit, clock.now = quota(10, jitter=500), END - 400
+    (granted,) = a.arrive(call(charge(limit, 10), wait=0)).granted
+    a.tick(wire.settle(charge(limit, 10), granted.slices[0], -10))
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+    clock.now = END
+    assert refusal(a.arrive(call(charge(limit), wait=0))) == ("wait_too_long", 24 * HOUR)
+
+
+def test_a_charge_is_named_after_the_days_it_counts_in(a: Replica, clock: Clock) -> None:
+    """Twice the end of the first, and one more where the next is charged too."""
+    limit = quota(10, jitter=500)
+    for clock.now, name in ((END - 501, 2 * END), (END - 500, 2 * END + 1), (END, 2 * (END + 24 * HOUR))):
+        assert a.arrive(call(charge(limit), wait=0)).granted[0].slices == (name,)

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import re
 
 import pytest
-import redis
 
 from rules import gate
-from rules.gate.engine import Engine
 from tests.redis_server import RedisServer
 
-PROGRAM = """
-local out = {}
-local function say(value)
-  if type(value) == "table" then
-    for i = 1, #value do say(value[i]) end
-    out[#out + 1] = "."
-  else
-    out[#out + 1] = type(value) == "number" and order.text(value) or tostring(value)
-  end
-end
-store.open("rl:{t}:")
-%s
-return table.concat(out, " ")
-"""
+from .modules import Lua, on_redis, on_tables
 
 CASES = {
     "numbers come back as numbers and absent fields as false": """
@@ -97,28 +83,10 @@ CASES = {
 }
 
 
-def on_tables(program: str) -> bytes:
-    """Run on the host in this process."""
-    parts = [gate.text("order"), gate.text("store_tables")]
-    source = "\n".join([*parts, "return function()", PROGRAM % program, "end, 1, 1"])
-    return Engine(source).tick(b"", 0, [])
-
-
-def on_redis(server: RedisServer, program: str) -> bytes:
-    """Run on Redis."""
-    client = redis.Redis.from_url(server.url, protocol=2)
-    client.flushall()
-    script = "\n".join(["#!lua", gate.text("order"), gate.text("store_redis"), PROGRAM % program])
-    answer = client.eval(script, 1, "rl:{t}:meta")
-    client.close()
-    assert isinstance(answer, bytes)
-    return answer
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_both_adapters_answer_alike(redis_of_gate: RedisServer, case: str) -> None:
     """Each case of the table gives the same text on both."""
-    assert on_tables(CASES[case]) == on_redis(redis_of_gate, CASES[case])
+    assert on_tables([], CASES[case]) == on_redis(redis_of_gate)([], CASES[case])
 
 
 def test_both_adapters_have_the_same_functions() -> None:
@@ -134,3 +102,145 @@ def test_no_file_of_the_algorithm_prints_a_number_by_itself() -> None:
         text = gate.text(name)
         assert "tostring" not in re.sub(r"--.*", "", text), name
         assert name == "store_tables" or name.startswith("store") or "redis.call" not in text or name == "entry_redis"
+
+
+class Model:
+    """A store as the adapters' comments tell it, in the plainest way."""
+
+    def __init__(self) -> None:
+        self.hashes: dict[str, dict[str, int]] = {}
+        self.sets: dict[str, dict[str, int]] = {}
+
+    def order(self, name: str) -> list[tuple[int, str]]:
+        """Members by score, then by their bytes."""
+        return sorted((score, member) for member, score in self.sets.get(name, {}).items())
+
+
+def said(*values: object) -> str:
+    """As PROGRAM says a table of them."""
+    return " ".join([*["false" if value is None else str(value) for value in values], "."])
+
+
+def step(rng: random.Random, model: Model) -> tuple[str, str | None]:
+    """A random call of the store, and what it says."""
+    name, members = rng.choice("yz"), [f"m{rng.randrange(24)}" for _ in range(rng.choice([1, 1, 1, 2, 5, 9, 14]))]
+    listed = "{" + ", ".join(f'"{member}"' for member in members) + "}"
+    stored, here = model.sets.setdefault(name, {}), model.order(name)
+    match rng.randrange(11):
+        case 0 | 1 | 2:
+            scores = [rng.randrange(9) for _ in members]
+            stored.update(zip(members, scores, strict=True))
+            return (
+                f'store.zput("{name}", {{{", ".join(f"{m!r}, {s}" for m, s in zip(members, scores, strict=True))}}})',
+                None,
+            )
+        case 3 | 4:
+            for member in members:
+                stored.pop(member, None)
+            return f'store.zdrop("{name}", {listed})', None
+        case 5:
+            first = rng.choice([0, 0, 0, 1, 3, 8])
+            last = rng.choice([-1, first, first + 3, 40])
+            part = here[first:] if last < 0 else here[first : last + 1]
+            return f'say(store.zrange("{name}", {first}, {last}))', said(*[x for s, m in part for x in (m, s)])
+        case 6:
+            return f'say(store.zscores("{name}", {listed}))', said(*[stored.get(member) for member in members])
+        case 7:
+            low = rng.randrange(10)
+            return f'say(store.zcount("{name}", {low}))', str(sum(score >= low for score, _ in here))
+        case 8:
+            rank = next((i for i, (_, member) in enumerate(here) if member == members[0]), None)
+            return f'say(store.zrank("{name}", "{members[0]}"))', "false" if rank is None else str(rank)
+        case 9:
+            high = rng.choice([-1, 0, 1, 3])
+            model.sets[name] = {member: score for score, member in here if score > high}
+            return f'store.ztrim("{name}", {high})', None
+        case _:
+            fields = model.hashes.setdefault(name, {})
+            if rng.random() < 0.4:
+                fields.update(dict.fromkeys(members, len(members)))
+                pairs = ", ".join(f'"{member}", {len(members)}' for member in members)
+                return f'store.put("h{name}", {{{pairs}}})', None
+            if rng.random() < 0.5:
+                for member in members:
+                    fields.pop(member, None)
+                return f'store.drop("h{name}", {listed})', None
+            if rng.random() < 0.1:
+                fields.clear()
+                return f'store.delete("h{name}")', None
+            whole = " ".join(said(field, value) for field, value in sorted(fields.items()))
+            return f'say(store.numbers("h{name}", {listed})) say(store.all("h{name}"))', " ".join(
+                [said(*[fields.get(member) for member in members]), *([whole] if whole else []), "."]
+            )
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_both_adapters_do_what_a_plain_model_does(lua: Lua, seed: int) -> None:
+    """Whatever is put, moved, dropped, trimmed and asked for, in any order."""
+    rng, model, calls, expected = random.Random(seed), Model(), list[str](), list[str]()
+    for _ in range(60):
+        line, says = step(rng, model)
+        calls.append(line)
+        if says is not None:
+            expected.append(says)
+    assert lua([], "\n".join(calls)) == " ".join(expected)
+
+
+def test_what_has_expired_goes_with_the_first_sweep_of_a_later_minute() -> None:
+    """Once, and no sooner; how long it lives is what was said last. Only the store in this process is swept."""
+    program = """
+      store.set_clock(1000)
+      store.put("a", {"x", 1})
+      store.expire("a", 60000)
+      store.zput("b", {"m", 1})
+      store.expire("b", 20000)
+      store.put("c", {"x", 1})
+      store.expire("c", 20000)
+      store.set_clock(50000)
+      store.expire("b", 200000)
+      store.delete("c")
+      say(store.sweep(59999), store.size())
+      say(store.sweep(60000), store.size())
+      store.put("c", {"x", 1})
+      store.expire("c", 20000)
+      say(store.sweep(119999), store.size())
+      say(store.sweep(120000), store.size(), store.numbers("a", {"x"}), store.numbers("c", {"x"}))
+      say(store.sweep(299999), store.size())
+      say(store.sweep(300000), store.size(), store.zrange("b", 0, -1))
+      say(store.sweep(900000), store.size())"""
+    says = "0 2 0 2 0 3 2 1 false . false . 0 1 1 0 . 0 0"
+    assert on_tables([], program) == says
+
+
+def test_keys_of_all_services_are_counted_and_swept() -> None:
+    """Hashes and sorted sets."""
+    program = """
+      store.set_clock(0)
+      for _, name in ipairs({"rl:{s}:", "rl:{u}:"}) do
+        store.open(name)
+        store.put("a", {"x", 1})
+        store.put("b", {"x", 1})
+        store.zput("z", {"m", 1})
+        for _, key in ipairs({"a", "b", "z"}) do
+          store.expire(key, 1)
+        end
+      end
+      say(store.size(), store.sweep(60000), store.size())"""
+    assert on_tables([], program) == "6 6 0"
+
+
+def test_a_key_that_holds_nothing_any_more_is_no_key() -> None:
+    """Whichever way its last field or member left."""
+    program = """
+      store.put("a", {"x", 1})
+      store.drop("a", {"x"})
+      store.zput("b", {"m", 1})
+      store.zdrop("b", {"m"})
+      store.zput("c", {"m", 1})
+      store.zdrop("c", {"m", "1", "2", "3", "4", "5", "6", "7"})
+      store.zput("d", {"m", 1})
+      store.ztrim("d", 1)
+      store.zput("e", {"m", 1, "n", 2})
+      store.zdrop("e", {"m", "1", "2", "3", "4", "5", "6", "7"})
+      say(store.size())"""
+    assert on_tables([], program) == "1"

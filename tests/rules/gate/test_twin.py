@@ -10,7 +10,7 @@ import pytest
 from rules.gate import wire
 from rules.policy import Limit
 
-from .driver import Clock, Replica, TablesHost, bucket, call, charge, grants, refusal
+from .driver import Clock, Replica, TablesHost, bucket, call, charge, grants, refusal, window
 
 
 class Upstream:
@@ -47,7 +47,7 @@ def test_a_full_bucket_lets_its_capacity_go_and_then_its_rate(a: Replica, clock:
     assert times == [250, 500, 750, 1000, 1250, 1500, 1750]
 
 
-@pytest.mark.parametrize(("units", "ms"), [(1, 3), (833, 100_000), (7, 11), (3, 2), (1, 1)])
+@pytest.mark.parametrize(("units", "ms"), [(1, 3), (833, 100_000), (29, 100), (7, 11), (3, 2), (1, 1)])
 def test_what_drains_is_exact_however_often_it_is_looked_at(a: Replica, clock: Clock, units: int, ms: int) -> None:
     """Looking every 13 ms serves exactly floor(r x) after the burst: no fraction is lost, and none is made."""
     limit = bucket(20, units, ms)
@@ -194,37 +194,6 @@ def test_a_full_bucket_keeps_no_fraction(a: Replica, clock: Clock) -> None:
     assert refusal(a.arrive(call(charge(limit, 1), wait=0)))[1] == 1000
 
 
-def test_a_fraction_of_a_unit_is_that_of_any_rate(a: Replica, clock: Clock) -> None:
-    """999 ms of one a second are 0.9 of one each 10 ms, rounded down, and no 99 of them."""
-    assert serve(a, bucket(50, 1, 1000), 50)
-    clock.now += 999
-    assert not serve(a, bucket(50, 1, 1000), 1)
-    a.tick(wire.settle(charge(bucket(50, 1, 1000), 1), -1, 1))
-    assert refusal(a.arrive(call(charge(bucket(50, 1, 10), 1), wait=0)))[1] == 11
-
-
-def test_another_capacity_or_rate_takes_effect_at_once_and_rewrites_nothing(a: Replica, clock: Clock) -> None:
-    """What was used stays used: 15 of 20 are 15 of 30 and of 10, and drain at the new rate from then on."""
-    assert serve(a, bucket(20, 1, 1000), 15)
-    assert not serve(a, bucket(10, 1, 1000), 1)
-    assert serve(a, bucket(30, 1, 1000), 10)
-    assert not serve(a, bucket(30, 10, 1000), 15)
-    clock.now += 1000
-    assert serve(a, bucket(30, 10, 1000), 15)
-    assert refusal(a.arrive(call(charge(bucket(30, 10, 1000), 1), wait=0)))[1] == 100
-
-
-def test_the_share_of_a_host_on_its_own_bounds_capacity_and_rate(a: Replica, clock: Clock) -> None:
-    """With 400 per mille of 10 and ten a second, four go at once and then four a second."""
-    a.share = 400
-    limit = bucket(10, 1, 100)
-    assert sum(bool(serve(a, limit, 1)) for _ in range(10)) == 4
-    start, served = clock.now, 0
-    for clock.now in range(start, start + 5001, 50):
-        served += bool(serve(a, limit, 1))
-    assert served == 20
-
-
 def test_the_finest_and_the_largest_numbers_are_exact(a: Replica, clock: Clock) -> None:
     """10^15 units at 10^12 a second, and one in a year: waits are right to the millisecond and the unit."""
     large = bucket(10**15, 10**9, 1, name="large")
@@ -264,84 +233,49 @@ def test_an_upstream_bucket_is_never_found_empty_whatever_the_jitter(a: Replica,
     assert all(upstream.takes(at, true) for at, true in counted)
 
 
-def test_of_two_rates_the_slower_drains_however_often_both_ask(a: Replica, b: Replica, clock: Clock) -> None:
-    """In a rolling update one replica names 3 a second and one 1: after ten seconds of both, ten are free again."""
-    fast, slow = bucket(20, 3, 1000), bucket(20, 1, 1000)
-    assert grants(a.arrive(call(charge(fast, 20), wait=0)))
-    for _ in range(99):
-        clock.now += 50
-        assert not grants(b.arrive(call(charge(slow, 20), wait=0)))
-        clock.now += 50
-        assert not grants(a.arrive(call(charge(fast, 11), wait=0)))
-    clock.now += 100
-    assert not grants(a.arrive(call(charge(fast, 11), wait=0)))
-    assert grants(a.arrive(call(charge(fast, 10), wait=0)))
+def test_an_excess_on_a_bucket_nobody_knows_counts_from_now(a: Replica, clock: Clock) -> None:
+    """Another store charged it: 5 are used, and drain at the rate of the charge."""
+    limit = bucket(10, 1, 1000)
+    a.tick(wire.settle(charge(limit, 10), -1, 5))
+    assert not serve(a, limit, 6)
+    clock.now += 999
+    assert not serve(a, limit, 6)
+    clock.now += 1
+    assert serve(a, limit, 6)
 
 
-def test_the_fraction_of_a_unit_survives_two_rates(a: Replica, b: Replica, clock: Clock) -> None:
-    """Rates written in different fractions ask in turn every 5 ms: what drains of a unit between two looks adds up, but
-    for what is rounded down (a sixth at most, of one that takes 600 ms)."""
-    one, other = bucket(2, 167, 100_000), bucket(2, 1, 599)
-    assert grants(a.arrive(call(charge(one, 2), wait=0)))
-    for _ in range(70):
-        clock.now += 5
-        a.arrive(call(charge(one, 2), wait=0))
-        clock.now += 5
-        b.arrive(call(charge(other, 2), wait=0))
-    assert grants(a.arrive(call(charge(one, 1), wait=0)))
+def test_a_credit_for_what_has_drained_already_gives_nothing(a: Replica, clock: Clock) -> None:
+    """Ten of 20 s ago have drained twice; what another call has used since is neither more nor less for it."""
+    limit = bucket(10, 1, 1000)
+    first = serve(a, limit, 10)
+    assert first is not None
+    clock.now += 20_000
+    assert serve(a, limit, 10)
+    a.tick(wire.settle(charge(limit, 10), first.slices[0], -10))
+    assert refusal(a.arrive(call(charge(limit, 1), wait=0)))[1] == 1000
 
 
-def test_a_rate_that_is_changed_alone_says_nothing_new_about_the_past(a: Replica, clock: Clock) -> None:
-    """Raised, the ten seconds before drain at the rate they had; lowered, at the new one, which is the stricter."""
-    slow, fast = bucket(100, 1, 1000), bucket(100, 9, 1000)
-    assert grants(a.arrive(call(charge(slow, 100), wait=0)))
-    clock.now += 10_000
-    assert not grants(a.arrive(call(charge(fast, 11), wait=0)))
-    assert grants(a.arrive(call(charge(fast, 10), wait=0)))
-    clock.now += 1000
-    assert grants(a.arrive(call(charge(fast, 9), wait=0)))
-    clock.now += 3000
-    assert not grants(a.arrive(call(charge(slow, 4), wait=0)))
-    assert grants(a.arrive(call(charge(slow, 3), wait=0)))
+def test_a_charge_given_back_at_once_leaves_the_bucket_full(a: Replica) -> None:
+    """All ten of ten, and no unit less."""
+    limit = bucket(10, 1, 1000)
+    first = serve(a, limit, 10)
+    assert first is not None
+    a.tick(wire.settle(charge(limit, 10), first.slices[0], -10))
+    assert serve(a, limit, 10)
 
 
-def test_a_settlement_that_brings_a_rate_of_the_past_drains_nothing_by_it(a: Replica, clock: Clock) -> None:
-    """The limit was lowered to 1 a second while a call charged at 9 was on its way for ten seconds."""
-    slow, fast = bucket(100, 1, 1000), bucket(100, 9, 1000)
-    at = a.arrive(call(charge(fast, 50), wait=0)).granted[0].slices[0]
-    assert grants(a.arrive(call(charge(slow, 50), wait=0)))
-    clock.now += 10_000
-    a.tick(wire.settle(charge(fast, 50), at, 5))
-    assert not grants(a.arrive(call(charge(slow, 6), wait=0)))
-    assert grants(a.arrive(call(charge(slow, 5), wait=0)))
-    clock.now += 5000
-    a.tick(wire.settle(charge(fast, 50), at, 5))
-    clock.now += 5000
-    assert not grants(a.arrive(call(charge(slow, 6), wait=0)))
-    assert grants(a.arrive(call(charge(slow, 5), wait=0)))
+def kept(host: TablesHost) -> dict[str, str]:
+    """What the store keeps of the bucket."""
+    entries = [entry.partition(":1/tb:b:x/")[2] for entry in str(host.contents()).split(";")]
+    return dict(entry.split("=") for entry in entries if entry)
 
 
-@pytest.mark.parametrize(
-    ("units", "ms", "share"),
-    [
-        (1000, 1000, 333),
-        (2500, 7, 400),
-        (999, 1000, 333),
-        (7, 3, 400),
-        (1001, 10, 1),
-        (3, 1, 999),
-        (7, 1_000_000, 333),
-        (7, 1_000_001, 333),
-    ],
-)
-def test_the_rate_of_a_share_is_never_above_it_and_a_thousandth_below_at_most(
-    a: Replica, units: int, ms: int, share: int
-) -> None:
-    """Whether the rate counts in many units or few, in long times or short."""
-    a.share = share
-    limit = bucket(10**9, units, ms)
-    assert serve(a, limit, 10**6 * share)
-    wait = refusal(a.arrive(call(charge(limit, 10**5), wait=0)))[1]
-    assert wait is not None
-    true = Fraction(10**5 * ms * 1000, units * share)
-    assert true <= wait <= true * Fraction(1001, 1000) + 1
+def test_the_store_keeps_a_bucket_from_its_first_charge_and_its_rate_as_it_is_named(clock: Clock) -> None:
+    """A look keeps nothing, or each user who ever asked would be remembered; nobody waits, so nothing is said of it."""
+    host, limit, other = TablesHost(), bucket(10, 3, 100_000), window(1)
+    a, clock.now = Replica(host, clock), 7000
+    assert grants(a.arrive(call(charge(other), wait=0)))
+    assert not grants(a.arrive(call(charge(limit), charge(other), wait=0)))
+    assert kept(host) == {}
+    assert serve(a, limit, 4)
+    assert kept(host) == {"used": "4", "t": "7000", "rem": "0", "den": "100000", "p": "3", "f": "7000"}

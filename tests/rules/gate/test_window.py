@@ -114,9 +114,34 @@ def test_when_the_slice_is_gone_a_credit_is_dropped_and_an_excess_counts_now(a: 
     a.tick(wire.settle(charge(limit), slice_, -50))
     assert not grants(a.arrive(call(charge(limit, 1), wait=0)))
     clock.now += 5000
-    a.tick(wire.settle(charge(limit), slice_, 50))
+    a.tick(wire.settle(charge(limit), slice_, 49), wire.settle(charge(limit), slice_, 1))
     assert not grants(a.arrive(call(charge(limit, 51), wait=0)))
     assert grants(a.arrive(call(charge(limit, 50), wait=0)))
+    clock.now += 1100
+    assert grants(a.arrive(call(charge(limit, 100), wait=0)))
+
+
+def test_an_excess_of_a_slice_that_has_gone_leaves_with_the_present_one(a: Replica, clock: Clock) -> None:
+    """Though others are charged before and after."""
+    limit = window(100)
+    slice_ = a.arrive(call(charge(limit, 10), wait=0)).granted[0].slices[0]
+    clock.now += 5000
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+    a.tick(wire.settle(charge(limit), slice_, 50))
+    assert not grants(a.arrive(call(charge(limit, 41), wait=0)))
+    clock.now += 600
+    assert grants(a.arrive(call(charge(limit, 10), wait=0)))
+    clock.now += 550
+    assert grants(a.arrive(call(charge(limit, 90), wait=0)))
+
+
+def test_a_slice_that_was_never_charged_holds_nothing(a: Replica, clock: Clock) -> None:
+    """5 of 10 are free when the first two of three have left, with empty slices between them."""
+    limit = window(10)
+    for cost in (2, 3, 5):
+        assert grants(a.arrive(call(charge(limit, cost), wait=0)))
+        clock.now += 300
+    assert refusal(a.arrive(call(charge(limit, 5), wait=0))) == ("wait_too_long", 1400 - 900)
 
 
 def test_a_refund_gives_everything_back(a: Replica) -> None:
@@ -165,6 +190,7 @@ def test_a_settlement_finds_its_slice_whoever_cut_the_window(a: Replica, clock: 
     first = a.arrive(call(charge(old, 5), wait=0)).granted[0].slices[0]
     clock.now += 130
     second = a.arrive(call(charge(new, 4), wait=0)).granted[0].slices[0]
+    assert (first, second) == (1_000_000, 1_000_100)
     a.tick(wire.settle(charge(old), first, -5), wire.settle(charge(new), second, -1))
     assert not grants(a.arrive(call(charge(new, 8), wait=0)))
     assert grants(a.arrive(call(charge(old, 7), wait=0)))
@@ -210,6 +236,11 @@ def stored(host: TablesHost) -> dict[str, str]:
     return {name: value for name, value in pairs if name.isdecimal()}
 
 
+def bounds(host: TablesHost) -> list[str]:
+    """Sum, oldest and newest slice as the store keeps them."""
+    return str(host.contents()).partition(":1/w:w:x/h=")[2].split()[:3]
+
+
 def test_the_store_keeps_the_slices_that_count_and_no_other(clock: Clock) -> None:
     """Two leave of four, then all of them."""
     host, limit = TablesHost(), window(9)
@@ -224,6 +255,56 @@ def test_the_store_keeps_the_slices_that_count_and_no_other(clock: Clock) -> Non
     clock.now = 20_050
     assert grants(a.arrive(call(charge(limit, 3), wait=0)))
     assert stored(host) == {"200": "3"}
+
+
+def test_a_look_that_serves_nobody_forgets_what_has_left(clock: Clock) -> None:
+    """One slice of two, then all: a window that is full, or whose calls another limit refuses, grows no longer."""
+    host, limit, one = TablesHost(), window(2), flying(1)
+    a, clock.now = Replica(host, clock), 10_000
+    assert grants(a.arrive(call(charge(limit), charge(one), wait=0)))
+    clock.now += 100
+    assert grants(a.arrive(call(charge(limit), wait=0)))
+    assert bounds(host) == ["2", "100", "101"]
+    clock.now = 11_100
+    assert not grants(a.arrive(call(charge(limit, 2), wait=0)))
+    assert (stored(host), bounds(host)) == ({"101": "1"}, ["1", "101", "101"])
+    clock.now = 20_000
+    assert not grants(a.arrive(call(charge(limit), charge(one), wait=0)))
+    assert (stored(host), bounds(host)) == ({}, ["0", "-1", "-1"])
+
+
+@pytest.mark.parametrize("slices", [240, 100])
+def test_a_window_that_is_never_empty_is_kept(clock: Clock, slices: int) -> None:
+    """For an hour, though it lives for ten minutes: also where only replicas of another cut charge it since."""
+    host, old, new = TablesHost(), window(9, ms=60_000, slices=240), window(9, ms=60_000, slices=slices)
+    a = Replica(host, clock)
+    assert grants(a.arrive(call(charge(old), wait=0)))
+    for i in range(180):
+        clock.now += 20_000
+        host.engine.sweep(clock.now)
+        assert grants(a.arrive(call(charge(new), wait=0)))
+        assert i < 2 or not grants(a.arrive(call(charge(new, 7), wait=0)))
+
+
+def test_charges_of_two_cuts_in_one_slice_are_kept_together(clock: Clock) -> None:
+    """And so are settlements of one slice in one tick."""
+    host, old, new = TablesHost(), window(9, slices=10), window(9, slices=40)
+    a, clock.now = Replica(host, clock), 10_000
+    (granted,) = a.arrive(call(charge(old, 3), wait=0)).granted
+    clock.now += 60
+    assert grants(a.arrive(call(charge(new, 4), wait=0)))
+    assert stored(host) == {"100": "7"}
+    a.tick(*[wire.settle(charge(old, 3), granted.slices[0], -1) for _ in range(2)])
+    assert (stored(host), bounds(host)) == ({"100": "5"}, ["5", "100", "100"])
+
+
+def test_a_window_nobody_charged_is_not_kept(clock: Clock) -> None:
+    """A look keeps nothing, or each user who ever asked would be remembered."""
+    host, limit, one = TablesHost(), window(9), flying(1)
+    a = Replica(host, clock)
+    assert grants(a.arrive(call(charge(one), wait=0)))
+    assert not grants(a.arrive(call(charge(limit), charge(one), wait=0)))
+    assert ":1/w:w:x" not in str(host.contents())
 
 
 def test_a_slice_that_cost_nothing_after_all_leaves_the_store(clock: Clock) -> None:
@@ -250,6 +331,24 @@ def test_whoever_comes_behind_more_than_one_amount_waits_for_whole_windows(
     for one in held:
         assert a.arrive(call(charge(limit, one))).held
     assert refusal(a.arrive(call(charge(limit, cost), wait=0))) == ("wait_too_long", ms)
+
+
+def test_whoever_waits_for_more_than_a_window_waits_for_what_is_short_of_the_last(a: Replica, clock: Clock) -> None:
+    """13 are asked of 10: a whole window, and then 3, for which the first slice has room when it leaves."""
+    limit = window(10)
+    assert grants(a.arrive(call(charge(limit, 4), wait=0)))
+    clock.now += 500
+    assert grants(a.arrive(call(charge(limit, 6), wait=0)))
+    assert a.arrive(call(charge(limit, 10))).held
+    assert refusal(a.arrive(call(charge(limit, 3), wait=0))) == ("wait_too_long", 600 + 1000)
+
+
+def test_a_call_of_no_cost_waits_until_a_window_is_no_more_than_full(a: Replica) -> None:
+    """8 of 5 are used."""
+    limit = window(5)
+    (granted,) = a.arrive(call(charge(limit, 5), wait=0)).granted
+    a.tick(wire.settle(charge(limit, 5), granted.slices[0], 3))
+    assert refusal(a.arrive(call(charge(limit, 0), wait=0))) == ("wait_too_long", 1100)
 
 
 def test_what_waits_still_counts_when_all_slices_have_left(a: Replica, clock: Clock) -> None:
