@@ -2,8 +2,8 @@
 -- milliseconds at most B + x p/q leaves, where B is C less what refills within the jitter, so the upstream's own bucket
 -- never runs dry; the call that would is never ours.
 --
--- Kept as what is used, which drains: `used` (above B after an excess), `t` when that was so, `f` when it was last seen full, `rem` what had drained
--- of the next unit, in 1/`den` of it. A smaller or larger B or rate so takes effect at once and rewrites nothing. Two
+-- Kept as what is used, which drains: `used` (above B after an excess), `t` when that was so, `rem` what had drained
+-- of the next unit, in 1/`den` of it; and the least that was in use, `lo` since `ls`, `lp` from `lf` to then. A smaller or larger B or rate so takes effect at once and rewrites nothing. Two
 -- replicas may name different rates, as in a rolling update: between two looks the bucket drains at the slower of the
 -- rate it was last asked with, `p` in `den` milliseconds, and that of now (Q14). A settlement brings the rate of its
 -- charge, which may be gone: it changes none.
@@ -12,6 +12,8 @@ do
   local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
   -- Expiry is garbage collection only: twice the time to drain, and no less than ten minutes.
   local LEAST_LIFE = 600000
+  -- The least in use is known for once to twice so long: longer than room is kept for a call (promise.lua).
+  local LOOK_BACK = 4500
 
   -- The part of the rate that a host without the others may use: never rounded up, down by a thousandth at most, and
   -- p q stays below 2^53 (limiter.md 4.3).
@@ -28,10 +30,11 @@ do
 
   function twin.load(id, now)
     local key = "tb:" .. id
-    local v = store.numbers(key, { "used", "t", "rem", "den", "q", "p", "f" })
+    local v = store.numbers(key, { "used", "t", "rem", "den", "q", "p", "lo", "lp", "ls", "lf" })
     return {
       key = key, id = id, used = v[1] or 0, t = v[2] or now, rem = v[3] or 0, den = v[4] or 1, q = v[5] or 0,
-      p = v[6] or 0, full = v[7] or now, changed = false, queued = false,
+      p = v[6] or 0, low = v[7] or 0, before = v[8] or 0, since = v[9] or now, from = v[10] or now, changed = false,
+      queued = false,
     }
   end
 
@@ -57,7 +60,12 @@ do
     b.used, b.rem = b.used - whole * b.p - floor(part / b.den), part % b.den
     if b.used <= 0 then
       -- full: a fraction above that would be more than the upstream has
-      b.used, b.rem, b.full = 0, 0, this.now
+      b.used, b.rem = 0, 0
+    end
+    local least = max(0, b.used - (b.rem > 0 and 1 or 0))
+    b.low = min(b.low, least)
+    if this.now - b.since >= LOOK_BACK then
+      b.before, b.from, b.low, b.since = b.low, b.since, least, this.now
     end
     if not settles then
       use_rate(b, p, q)
@@ -92,18 +100,21 @@ do
       local whole = floor(age / q)
       local refilled = whole * p + ceil((age - whole * q) * p / q)
       b.used, b.changed = max(0, b.used - max(0, min(-delta, charged - refilled))), true
+      b.low = min(b.low, b.used)
     end
     return b.used < before
   end
 
-  -- A charge made at `at` is taken back whole, if the bucket was never full since: what refilled meanwhile would have
-  -- refilled without it. Else as any settlement.
+  -- A charge made at `at` is taken back, as if it had not been made: what refilled meanwhile would have refilled without
+  -- it, as long as the bucket would not have been full then. So no more is given back than the least that was in use
+  -- since, and the same once only. Where that is not known, as any settlement.
   function twin.give_back(b, p, q, at, charged)
-    if b.full >= at then
+    if at < b.from then
       return twin.settle(b, p, q, at, charged, -charged)
     end
-    b.used, b.changed = max(0, b.used - charged), true
-    return true
+    local credit = min(charged, b.low, at < b.since and b.before or charged)
+    b.used, b.low, b.before, b.changed = b.used - credit, b.low - credit, max(0, b.before - credit), true
+    return credit > 0
   end
 
   -- The upstream had used `used` of its bucket when it answered a call that left at `at`: so much is used of ours too,
@@ -121,9 +132,10 @@ do
   end
 
   function twin.save(b)
-    local values = { "used", b.used, "t", b.t, "rem", b.rem, "den", b.den, "p", b.p, "f", b.full }
+    local values = { "used", b.used, "t", b.t, "rem", b.rem, "den", b.den, "p", b.p, "lo", b.low, "lp", b.before,
+      "ls", b.since, "lf", b.from }
     if b.queued then
-      values[13], values[14] = "q", b.q
+      values[19], values[20] = "q", b.q
     end
     store.put(b.key, values)
     store.expire(b.key, max(LEAST_LIFE, 2 * ceil(b.used / b.p) * b.den))

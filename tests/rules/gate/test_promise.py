@@ -193,6 +193,37 @@ def test_what_is_kept_and_given_back_leaves_every_kind_of_limit_as_it_was(
     assert grants(a.arrive(other))
 
 
+def test_a_bucket_gives_back_no_refill_that_it_would_have_lost(a: Replica, clock: Clock) -> None:
+    """What is kept lets the bucket refill; without it the bucket would have been full then, and is no fuller now."""
+    short, limit = window(1, ms=3000, slices=30), bucket(5, 1, 1000, meter="requests")
+    plan = call(charge(short), charge(limit, 3), user="u", again="c", wait=0)
+    assert grants(a.arrive(call(charge(short), wait=0)))
+    clock.now += told(a, plan) - 375
+    a.tick()
+    clock.now += 1500
+    # 3 were kept, 1 is left of them; of the 5 that the upstream has it takes 3
+    assert grants(a.arrive(call(charge(limit, 3), user="w", wait=0)))
+    clock.now += 900
+    # the upstream has 2.9 of 5, whatever was kept here
+    assert not grants(a.arrive(plan))
+
+
+def test_a_busy_bucket_gives_back_all_that_was_kept(a: Replica, clock: Clock) -> None:
+    """It was never near full, so who comes back takes what was kept for him and no more."""
+    limit = bucket(20, 1, 1000, meter="requests")
+    for _ in range(120):
+        a.arrive(call(charge(limit), user="w", wait=0))
+        clock.now += 100
+    a.arrive(call(charge(limit), user="w", wait=0))
+    plan = call(charge(limit), user="u", again="c", wait=0)
+    clock.now += told(a, plan) + 1000
+    (granted,) = a.arrive(plan).granted
+    after = granted.uses[0]
+    assert after <= 20
+    assert not grants(a.arrive(call(charge(limit, 20 - after + 1), wait=0)))
+    assert grants(a.arrive(call(charge(limit, 20 - after), wait=0)))
+
+
 def test_a_kept_grant_of_a_concurrency_limit_passes_to_who_comes_back(a: Replica, clock: Clock) -> None:
     """It is in flight once, and free when the replica says so."""
     short, few = window(1, ms=3000, slices=30), flying(1)

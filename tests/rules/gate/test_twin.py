@@ -278,4 +278,5 @@ def test_the_store_keeps_a_bucket_from_its_first_charge_and_its_rate_as_it_is_na
     assert not grants(a.arrive(call(charge(limit), charge(other), wait=0)))
     assert kept(host) == {}
     assert serve(a, limit, 4)
-    assert kept(host) == {"used": "4", "t": "7000", "rem": "0", "den": "100000", "p": "3", "f": "7000"}
+    look = {"lo": "0", "lp": "0", "ls": "7000", "lf": "7000"}
+    assert kept(host) == {"used": "4", "t": "7000", "rem": "0", "den": "100000", "p": "3"} | look
