@@ -1,7 +1,8 @@
 -- What refused calls were told: a call that comes back at its time is let in (Retry-After is true). Law: a promise is a
 -- call that waits like any other, but for two things: it enters the line shortly before its time, and when its turn has
 -- come the room is kept for it until its client is back. So it takes its user's turns and no one else's, and nobody
--- waits for who stays away longer than that.
+-- waits for who stays away longer than that. Room that is kept is idle, so it is kept only for calls that are never held:
+-- one that may wait finds its old place in the line when it is back, and its turn has come by then.
 --
 -- The time told is that at which the call goes even if everyone who came lately takes his full share until then
 -- (rivals.due): who comes later may delay nobody beyond it. What they leave of it goes to whoever asks meanwhile.
@@ -264,9 +265,9 @@ do
       return told
     end
     this.made, this.promised = this.made + 1, this.promised + 1
-    local attempt = call.attempt(OWNER, this.made)
+    local attempt, patient = call.attempt(OWNER, this.made), head.patient or head.deadline > this.now
     local p = {
-      n = this.made, again = head.again, told = told, state = "w", index = 0, slices = {}, flow = head.flow,
+      n = this.made, again = head.again, told = told, state = patient and "p" or "w", index = 0, slices = {}, flow = head.flow,
       lead = min(LEAD, floor(window / 4), max(floor(window / PART), TURNS * turn)),
       head = {
         attempt = attempt, owner = OWNER, n = this.made, flow = head.flow, enqueued = head.enqueued,

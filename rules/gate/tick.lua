@@ -92,7 +92,7 @@ do
     local head = line.head(call.attempt(this.replica, n))
     if head then
       cancel({ n })
-      head.again, head.keeps_place = again, true
+      head.again, head.keeps_place, head.patient = again, true, true
       dispatch.expire(head)
     end
   end
