@@ -1,4 +1,4 @@
-"""The gate's script on Redis or Valkey: the only importer of redis.
+"""The gate's script on Redis or Valkey, as a library of functions: the only importer of redis.
 
 Law: redis-py's own retries and long time-outs are off (threats 4.4: they hang for a minute and run a script twice);
 only the gate's actor retries, with the same sequence number. What goes wrong leaves here as StoreUnavailable, whose
@@ -12,7 +12,6 @@ answers; a connection carries one tick at a time and is kept while it has had no
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from rules.gate import redis_script
+from rules.gate import LIBRARY_PREFIX, Library, redis_library
 
 from .patience import Patience
 from .store import StoreUnavailable
@@ -34,7 +33,10 @@ CONNECT_TIMEOUT = 2.0
 """Seconds for the first words with a server at start, or when probing one that was away."""
 
 LEAST_VERSION = 7
-"""`#!lua` and its refusal on memory exhaustion came with Redis 7 (threats 4.4)."""
+"""Functions, and their refusal on memory exhaustion, came with Redis 7 (threats 4.4)."""
+
+_NO_FUNCTION = "Function not found"
+"""How Redis and Valkey begin to say that the library is gone: after a restart without data, or FUNCTION FLUSH."""
 
 
 def _cause(error: BaseException) -> str:
@@ -59,18 +61,22 @@ def _bulk(value: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(value), value)
 
 
+def _command(*words: bytes) -> bytes:
+    """A whole command as the protocol writes it."""
+    return b"*%d\r\n" % len(words) + b"".join(_bulk(word) for word in words)
+
+
 class RedisHost:
     """Ticks and nudges over one Redis."""
 
-    def __init__(self, url: str, *, script: str | None = None, try_timeout: float = TRY_TIMEOUT) -> None:
-        """`url`: redis://, rediss:// or unix://. Raises StoreUnavailable when it is none. `script`: a test's build."""
+    def __init__(self, url: str, *, library: Library | None = None, try_timeout: float = TRY_TIMEOUT) -> None:
+        """`url`: redis://, rediss:// or unix://. Raises StoreUnavailable when it is none. `library`: a test's build."""
         self._url = url
-        self._script = (script or redis_script()).encode()
-        self._sha = hashlib.sha1(self._script, usedforsecurity=False).hexdigest()
+        self._library = library or redis_library()
         self._try_timeout = try_timeout
         self._listener = self._make(url, None)
-        self._evalsha = _bulk(b"EVALSHA") + _bulk(self._sha.encode()) + _bulk(b"1")
-        self._load = b"*3\r\n" + _bulk(b"SCRIPT") + _bulk(b"LOAD") + _bulk(self._script)
+        self._fcall = _bulk(b"FCALL") + _bulk(self._library.name.encode()) + _bulk(b"1")
+        self._load = _command(b"FUNCTION", b"LOAD", b"REPLACE", self._library.source.encode())
         # its connections have no time-out of their own: `tick` has one for all its steps
         self._ticks: Any = self._make(url, None).connection_pool
         self._idle: list[AbstractConnection] = []
@@ -103,7 +109,9 @@ class RedisHost:
         return StoreUnavailable(f"Redis at {self.address} cannot be used: {_cause(error)}", slow=slow)
 
     async def connect(self) -> None:
-        """Check the server and load the script. Raises StoreUnavailable.
+        """Check the server, load our library and remove those of other releases. Raises StoreUnavailable.
+
+        A replica of another release that still runs loads its own again with its next tick.
 
         On a client of its own: a tick that fails meanwhile closes what ticks share, and may not close this.
         """
@@ -116,7 +124,11 @@ class RedisHost:
                     raise StoreUnavailable(
                         f"Redis at {self.address} is version {version}; Headgate needs {LEAST_VERSION} or newer"
                     )
-                await client.script_load(self._script)
+                await client.function_load(self._library.source, replace=True)
+                for found in await client.function_list(library=f"{LIBRARY_PREFIX}*"):
+                    name = dict(zip(found[::2], found[1::2], strict=True))[b"library_name"].decode()
+                    if name != self._library.name:
+                        await client.function_delete(name)
         except (exceptions.RedisError, OSError, TimeoutError, ValueError) as error:
             raise self._unavailable(error) from None
         finally:
@@ -126,12 +138,14 @@ class RedisHost:
         """Run one tick. Raises StoreUnavailable; whether the script ran is then unknown."""
         try:
             async with Patience(self._try_timeout):
-                packed = [b"*%d\r\n" % (len(args) + 4), self._evalsha, _bulk(key)]
+                packed = [b"*%d\r\n" % (len(args) + 4), self._fcall, _bulk(key)]
                 packed += [_bulk(b"%d" % arg if isinstance(arg, int) else arg) for arg in args]
                 said = b"".join(packed)
                 try:
                     return await self._ask(said)
-                except exceptions.NoScriptError:
+                except exceptions.ResponseError as error:
+                    if not str(error).startswith(_NO_FUNCTION):
+                        raise
                     await self._ask(self._load)
                     return await self._ask(said)
         except (exceptions.RedisError, OSError, TimeoutError) as error:

@@ -41,7 +41,9 @@ lateness.py   how long a grant may be on its way
 
 from __future__ import annotations
 
+import hashlib
 from importlib import resources
+from typing import NamedTuple
 
 _ALGORITHM = (
     "this",
@@ -77,8 +79,30 @@ _ALGORITHM = (
 REDIS_FILES = ("order", "store_redis", *_ALGORITHM, "entry_redis")
 TABLES_FILES = ("order", "store_tables", *_ALGORITHM, "entry_tables")
 
-SCRIPT_HEADER = "#!lua\n"
-"""First line for Redis: memory exhaustion then refuses the script whole (threats 4.4). lupa does not accept it."""
+LIBRARY_PREFIX = "headgate_"
+"""Every library of ours in Redis is called this and a digest of its text."""
+
+_LIBRARY = """#!lua name={name}
+local tick
+local function make()
+{files}
+end
+redis.register_function("{name}", function(keys, args)
+  tick = tick or make()
+  return tick(keys, args)
+end)
+"""
+"""A library of Redis (FUNCTION LOAD) around the files. They are run at the first tick, since a library that is being
+loaded may call nothing, and what they make is kept: EVALSHA would make their functions anew for each tick and leave
+them to the garbage collector (tests.bench.script prints what that costs). A function without flags is refused whole
+when memory is exhausted (threats 4.4)."""
+
+
+class Library(NamedTuple):
+    """What Redis is given to load: the name of the library, which is also that of its one function, and the text."""
+
+    name: str
+    source: str
 
 
 def text(name: str) -> str:
@@ -86,9 +110,15 @@ def text(name: str) -> str:
     return resources.files(__name__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
 
 
-def redis_script() -> str:
-    """The whole script as EVALSHA runs it."""
-    return SCRIPT_HEADER + "\n".join(text(name) for name in REDIS_FILES)
+def redis_library(entry: str | None = None) -> Library:
+    """The whole script as FCALL runs it. `entry`: what stands for entry_redis, in a test's build.
+
+    Two releases on one Redis have two names, so that neither runs the other's text.
+    """
+    *files, own_entry = [text(name) for name in REDIS_FILES]
+    joined = "\n".join([*files, own_entry if entry is None else entry])
+    name = LIBRARY_PREFIX + hashlib.sha256(joined.encode()).hexdigest()[:16]
+    return Library(name, _LIBRARY.format(name=name, files=joined))
 
 
 def tables_script() -> str:

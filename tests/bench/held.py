@@ -142,7 +142,7 @@ class Bench:
         seconds = 5.0
         await asyncio.wait_for(asyncio.shield(self.upstream.quiet(seconds)), seconds + 5)
         after = _commandstats(self.redis)
-        ticks = (after["evalsha"] - before["evalsha"]) / seconds
+        ticks = (after["fcall"] - before["fcall"]) / seconds
         inside = (sum(after.values()) - sum(before.values())) / seconds
         memory = self.redis.command("INFO", "memory")
         used = next(line for line in memory.splitlines() if line.startswith("used_memory:")).partition(":")[2]

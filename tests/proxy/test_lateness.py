@@ -23,7 +23,7 @@ from tests.rules.gate.driver import CLOCK_IN_ARGUMENTS
 
 from .gates import FLYING, REQUESTS, granted, plan, running, until
 
-SCRIPT = lua.SCRIPT_HEADER + "\n".join([*(lua.text(name) for name in lua.REDIS_FILES[:-1]), CLOCK_IN_ARGUMENTS])
+LIBRARY = lua.redis_library(CLOCK_IN_ARGUMENTS)
 HOUR = 3_600_000
 ONE = replace(REQUESTS, amount=1)
 """One request, J = 500 ms: a call may be on its way for 250 ms."""
@@ -44,7 +44,7 @@ class Store(RedisHost):
     """A real Redis whose clock is the test's. No nudge arrives."""
 
     def __init__(self, server: RedisServer, time: Time) -> None:
-        super().__init__(server.url, script=SCRIPT, try_timeout=5.0)
+        super().__init__(server.url, library=LIBRARY, try_timeout=5.0)
         self.time = time
         self.before: list[Callable[[], None]] = []
         """What happens on the way there, try by try."""

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+import redis
 
 from proxy.redis_host import RedisHost
 from proxy.store import StoreUnavailable
-from rules.gate import wire
+from rules.gate import redis_library, text, wire
 from tests.redis_server import RedisServer, free_port, redis_server
 
 from .test_patience import stand_still
@@ -35,12 +36,29 @@ async def test_a_tick_runs_and_tells_the_epoch(server: RedisServer) -> None:
 
 
 async def test_a_forgotten_script_is_loaded_again(server: RedisServer) -> None:
-    """After SCRIPT FLUSH, as after a restart, the same tick goes through."""
+    """After FUNCTION FLUSH, as after a restart without data, the same tick goes through."""
     host = RedisHost(server.url, try_timeout=2.0)
     await host.connect()
-    server.command("SCRIPT", "FLUSH")
+    server.command("FUNCTION", "FLUSH")
     assert wire.reply(await host.tick(wire.meta_key("s"), TICK)).status == wire.DONE
     await host.close()
+
+
+async def test_releases_replace_each_other(server: RedisServer) -> None:
+    """One that starts leaves its own library alone there; the one before goes on, with what it loads again."""
+    before = RedisHost(server.url, library=redis_library(text("entry_redis") + "-- before"), try_timeout=2.0)
+    now = RedisHost(server.url, try_timeout=2.0)
+    server.command("FUNCTION", "LOAD", "#!lua name=theirs\nredis.register_function('theirs', function() end)")
+    for host in (before, now):
+        await host.connect()
+    client = redis.Redis.from_url(server.url, protocol=2)
+    names = {found[1] for found in client.function_list()}
+    assert names == {b"theirs", redis_library().name.encode()}
+    assert wire.reply(await before.tick(wire.meta_key("s"), TICK)).status == wire.DONE
+    assert len(client.function_list()) == 3
+    client.close()
+    for host in (before, now):
+        await host.close()
 
 
 async def test_no_server_is_said_plainly_with_its_address() -> None:

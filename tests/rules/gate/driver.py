@@ -17,7 +17,12 @@ from rules.policy import Limit
 from rules.verdict import Candidate, Charge, Explained, Plan
 from tests.redis_server import RedisServer
 
-CLOCK_IN_ARGUMENTS = "this.raw = tonumber(table.remove(ARGV))\nreturn tick.run(KEYS[1], ARGV, this.raw)\n"
+CLOCK_IN_ARGUMENTS = """
+return function(keys, args)
+  this.raw = tonumber(table.remove(args))
+  return tick.run(keys[1], args, this.raw)
+end
+"""
 """The test build's entry: the only difference from what production runs on Redis."""
 
 
@@ -136,22 +141,21 @@ class TablesHost:
 class RedisClockHost:
     """A real Redis running the script with its time function swapped."""
 
-    def __init__(self, server: RedisServer) -> None:
-        parts = [gate.text(name) for name in gate.REDIS_FILES[:-1]]
+    def __init__(self, server: RedisServer, library: gate.Library | None = None) -> None:
         self.client = redis.Redis.from_url(server.url, protocol=2)
-        self._script = gate.SCRIPT_HEADER + "\n".join([*parts, CLOCK_IN_ARGUMENTS])
+        self._library = library or gate.redis_library(CLOCK_IN_ARGUMENTS)
+        self.client.function_load(self._library.source, replace=True)
         self.empty()
 
     def tick(self, key: bytes, now_ms: int, args: Sequence[bytes | int]) -> bytes:
         """One tick."""
-        answer = self.client.evalsha(self._sha, 1, key, *args, now_ms)
+        answer = self.client.fcall(self._library.name, 1, key, *args, now_ms)
         assert isinstance(answer, bytes)
         return answer
 
     def empty(self) -> None:
         """Lose everything."""
         self.client.flushall()
-        self._sha = str(self.client.script_load(self._script))
 
     def contents(self) -> object:
         """Every key as it would be dumped, and when it expires."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rules import gate as lua
 from rules.gate import standing
 from rules.gate.wire import correct
 from rules.policy import Limit
@@ -11,7 +12,21 @@ from rules.verdict import Candidate, Plan
 from tests.redis_server import RedisServer
 
 from .crowd import Crowd, jain
-from .driver import Clock, Host, RedisClockHost, Replica, call, cancel, charge, flying, gauge, grants, key, window
+from .driver import (
+    CLOCK_IN_ARGUMENTS,
+    Clock,
+    Host,
+    RedisClockHost,
+    Replica,
+    call,
+    cancel,
+    charge,
+    flying,
+    gauge,
+    grants,
+    key,
+    window,
+)
 
 RATE = window(10, ms=1000, slices=10)
 
@@ -253,9 +268,9 @@ def test_what_was_settled_counts_in_the_turns(host: Host, clock: Clock) -> None:
 
 def test_no_more_drained_flows_are_remembered_than_so_many(redis_of_gate: RedisServer, clock: Clock) -> None:
     """With a cap of 5, of twelve that drain ahead of V those with the most are kept."""
-    host = RedisClockHost(redis_of_gate)
-    host._script = host._script.replace("MOST_REMEMBERED = 10000", "MOST_REMEMBERED = 5")
-    host.empty()
+    name, source = lua.redis_library(CLOCK_IN_ARGUMENTS)
+    source = source.replace("MOST_REMEMBERED = 10000", "MOST_REMEMBERED = 5").replace(name, "small")
+    host = RedisClockHost(redis_of_gate, lua.Library("small", source))
     a, limit = Replica(host, clock), charge(flying(100))
     a.arrive(call(limit, user="holder"))
     a.tick(gauge(limit, 100), *[a.arrival(call(limit, user=f"u{i}")) for i in range(12)])
