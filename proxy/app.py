@@ -174,7 +174,7 @@ class App:
             keep_alive_seconds=timeouts.keep_alive,
         )
         self.metrics.connections.set_function(lambda: float(len(self._listener.connections)))
-        self.metrics.watch_gate(self._rooms, lambda: self.gate.degraded)
+        self.metrics.watch_gate(self._rooms, lambda: self.gate.degraded, lambda: self.gate.store_faults)
         self.metrics.watch_keys(lambda: [(of, one.key, one.state) for of, one in keyring.look()], STATES)
         self.metrics.configuration(policy.version, time.time())
         admin = Admin(

@@ -24,7 +24,7 @@ from rules.verdict import Block, Charge, Explained, Grant, Plan, Refuse, Told
 from .deadlines import Deadlines
 from .line import Line, Waiting
 from .session import Session
-from .store import StoreUnavailable
+from .store import Fault, StoreUnavailable
 from .ticker import CallLater, Ticker
 
 if TYPE_CHECKING:
@@ -359,6 +359,11 @@ class Gate:
     def fallbacks(self) -> int:
         """How often the store was lost."""
         return self._ticker.fallbacks
+
+    @property
+    def store_faults(self) -> Mapping[Fault, int]:
+        """What went wrong with the store so far, each try by itself."""
+        return self._store.faults if self._store is not None else {}
 
     def waiting(self, service: str) -> int:
         """Calls of this process that wait for the service."""

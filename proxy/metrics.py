@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from .store import FAULTS, Fault
 
 # Seconds: from one event-loop turn to the cap of a hold (threats 4.3).
 _WAIT = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -165,10 +167,16 @@ class Metrics:
             found = self._counts[service] = Counts(self, service)
         return found
 
-    def watch_gate(self, rooms: Callable[[], Mapping[str, Room]], degraded: Callable[[], bool]) -> None:
+    def watch_gate(
+        self,
+        rooms: Callable[[], Mapping[str, Room]],
+        degraded: Callable[[], bool],
+        faults: Callable[[], Mapping[Fault, int]],
+    ) -> None:
         """Read the gate's gauges at each scrape instead of at each call."""
         self.degraded.set_function(lambda: float(degraded()))
         self.registry.register(_Rooms(rooms))
+        self.registry.register(_Faults(faults))
 
     def watch_keys(self, states: Callable[[], Iterable[tuple[str, str, str]]], every: Sequence[str]) -> None:
         """Read (service, key, state) of the pools' keys at each scrape; `every` state there is."""
@@ -198,6 +206,20 @@ class _Rooms(Collector):
                 remaining.add_metric([name], room.remaining)
             waiting.add_metric([name], room.waiting)
         return [usage, backoff, remaining, waiting]
+
+
+class _Faults(Collector):
+    def __init__(self, faults: Callable[[], Mapping[Fault, int]]) -> None:
+        self._faults = faults
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "headgate_store_errors", "What went wrong with the store, each try by itself", labels=["fault"]
+        )
+        counted = self._faults()
+        for fault in FAULTS:
+            family.add_metric([fault], counted.get(fault, 0))
+        return [family]
 
 
 class _Keys(Collector):

@@ -12,6 +12,7 @@ answers; a connection carries one tick at a time and is kept while it has had no
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from redis.backoff import NoBackoff
 from rules.gate import LIBRARY_PREFIX, Library, redis_library
 
 from .patience import Patience
-from .store import StoreUnavailable
+from .store import Fault, StoreUnavailable
 
 TRY_TIMEOUT = 0.075
 """Seconds for one try of a tick, this loop's own standstills apart; two of them are the 150 ms of limiter.md 5."""
@@ -39,21 +40,36 @@ _NO_FUNCTION = "Function not found"
 """How Redis and Valkey begin to say that the library is gone: after a restart without data, or FUNCTION FLUSH."""
 
 
-def _cause(error: BaseException) -> str:
-    """Why, in our own words: the library's text may quote the peer."""
-    if isinstance(error, exceptions.AuthenticationError | exceptions.NoPermissionError):
-        return "it refuses our credentials or lacks a permission"
-    if isinstance(error, exceptions.BusyLoadingError):
-        return "it is loading its data"
-    if isinstance(error, exceptions.ReadOnlyError):
-        return "it is a replica that accepts no writes"
-    if isinstance(error, exceptions.OutOfMemoryError):
-        return "it is out of memory"
-    if isinstance(error, TimeoutError | exceptions.TimeoutError):
-        return "it does not answer in time"
-    if isinstance(error, exceptions.ConnectionError | OSError):
-        return "no connection"
-    return f"it answers with an error ({type(error).__name__})"
+_BY_TYPE: tuple[tuple[tuple[type[BaseException], ...], Fault, str], ...] = (
+    ((exceptions.AuthenticationError, exceptions.AuthorizationError), "auth", "it refuses our credentials"),
+    ((exceptions.NoPermissionError,), "permission", "it refuses our credentials a command that Headgate needs"),
+    ((exceptions.BusyLoadingError,), "loading", "it is loading its data"),
+    ((exceptions.ReadOnlyError,), "readonly", "it is a replica that accepts no writes"),
+    ((exceptions.OutOfMemoryError,), "oom", "it is out of memory"),
+    ((exceptions.MasterDownError,), "masterdown", "it is a replica that has lost its primary"),
+    ((exceptions.ClusterDownError,), "clusterdown", "its cluster is down"),
+    ((exceptions.AskError, exceptions.TryAgainError), "moved", "another node of its cluster has this service"),
+    ((TimeoutError, exceptions.TimeoutError), "slow", "it does not answer in time"),
+    ((exceptions.ConnectionError, OSError), "gone", "no connection"),
+)
+_BY_WORD: dict[str, tuple[Fault, str]] = {
+    "BUSY": ("busy", "it is busy running somebody's script"),
+    "MISCONF": ("misconf", "it accepts no writes, because it cannot save to its disk"),
+    "NOREPLICAS": ("noreplicas", "it accepts no writes, because it has too few replicas"),
+    "WRONGTYPE": ("wrongtype", "a key of Headgate's holds something else; it must be Headgate's own"),
+}
+"""Errors that redis-py has no class for, by the first word of what the server says."""
+
+
+def _diagnosis(error: BaseException) -> tuple[Fault, str]:
+    """What is wrong, and in our own words: the library's text may quote the peer."""
+    for types, fault, words in _BY_TYPE:
+        if isinstance(error, types):
+            return fault, words
+    return _BY_WORD.get(str(error).partition(" ")[0]) or (
+        "script",
+        f"it answers with an error ({type(error).__name__})",
+    )
 
 
 def _bulk(value: bytes) -> bytes:
@@ -80,6 +96,8 @@ class RedisHost:
         # its connections have no time-out of their own: `tick` has one for all its steps
         self._ticks: Any = self._make(url, None).connection_pool
         self._idle: list[AbstractConnection] = []
+        self.faults: Counter[Fault] = Counter()
+        """What went wrong so far, each try by itself."""
         self.address = self._address()
 
     @staticmethod
@@ -96,7 +114,7 @@ class RedisHost:
                 protocol=2,
             )
         except (ValueError, exceptions.RedisError):
-            raise StoreUnavailable("store: not a redis://, rediss:// or unix:// address") from None
+            raise StoreUnavailable("store: not a redis://, rediss:// or unix:// address", "address") from None
 
     def _address(self) -> str:
         kwargs = self._ticks.connection_kwargs
@@ -105,8 +123,9 @@ class RedisHost:
         return f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
 
     def _unavailable(self, error: BaseException) -> StoreUnavailable:
-        slow = isinstance(error, TimeoutError | exceptions.TimeoutError)
-        return StoreUnavailable(f"Redis at {self.address} cannot be used: {_cause(error)}", slow=slow)
+        fault, words = _diagnosis(error)
+        self.faults[fault] += 1
+        return StoreUnavailable(f"Redis at {self.address} cannot be used: {words}", fault)
 
     async def connect(self) -> None:
         """Check the server, load our library and remove those of other releases. Raises StoreUnavailable.
@@ -122,7 +141,8 @@ class RedisHost:
                 version = str(info.get("redis_version", "0"))
                 if int(version.split(".")[0]) < LEAST_VERSION:
                     raise StoreUnavailable(
-                        f"Redis at {self.address} is version {version}; Headgate needs {LEAST_VERSION} or newer"
+                        f"Redis at {self.address} is version {version}; Headgate needs {LEAST_VERSION} or newer",
+                        "version",
                     )
                 await client.function_load(self._library.source, replace=True)
                 for found in await client.function_list(library=f"{LIBRARY_PREFIX}*"):
@@ -135,7 +155,7 @@ class RedisHost:
             await self._close_quietly(client)
 
     async def tick(self, key: bytes, args: Sequence[bytes | int]) -> bytes:
-        """Run one tick. Raises StoreUnavailable; whether the script ran is then unknown."""
+        """Run one tick. Raises StoreUnavailable."""
         try:
             async with Patience(self._try_timeout):
                 packed = [b"*%d\r\n" % (len(args) + 4), self._fcall, _bulk(key)]
@@ -148,7 +168,8 @@ class RedisHost:
                         raise
                     await self._ask(self._load)
                     return await self._ask(said)
-        except (exceptions.RedisError, OSError, TimeoutError) as error:
+        # a ValueError is redis-py's own, over words of the server that are not what they should be
+        except (exceptions.RedisError, OSError, TimeoutError, ValueError) as error:
             await self._forget_connections()
             raise self._unavailable(error) from None
 
@@ -159,7 +180,9 @@ class RedisHost:
         reusable = False
         try:
             await connection.send_packed_command((packed,), check_health=False)
-            answer: bytes = await connection.read_response()
+            answer = await connection.read_response()
+            if not isinstance(answer, bytes):
+                raise exceptions.InvalidResponse
             reusable = True
             return answer
         except exceptions.ResponseError:

@@ -198,16 +198,19 @@ class Ticker:
         machine that is busy for a moment must not bring that about.
         """
         assert self._store is not None
-        failures = 0
+        failures, in_doubt = 0, False
         while True:
             batch.sent_ms = self._now_ms()
             try:
                 return await self._store.tick(line.key, batch.args)
             except StoreUnavailable as error:
-                failures += 1
+                failures, in_doubt = failures + 1, in_doubt or error.in_doubt
                 if failures < (SLOW_TRIES if error.slow else GONE_TRIES):
                     continue
-                line.in_doubt(batch)
+                if in_doubt:
+                    line.in_doubt(batch)
+                else:
+                    line.not_done(batch)
                 if self.online:
                     self.go_offline(str(error))
                 return None

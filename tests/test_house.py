@@ -357,7 +357,7 @@ def test_every_setting_stands_in_readme() -> None:
 def test_every_metric_stands_in_readme() -> None:
     """By the name that a query uses, and none that does not exist."""
     metrics = Metrics()
-    metrics.watch_gate(dict, lambda: False)
+    metrics.watch_gate(dict, lambda: False, dict)
     metrics.watch_keys(list, ())
     exposed = {family.name + ("_total" if family.type == "counter" else "") for family in metrics.registry.collect()}
     told = {name for name in quoted(section("Metrics")) if re.fullmatch(r"[a-z]+(?:_[a-z]+)+", name)}

@@ -102,7 +102,7 @@ def passes(time: Time, ms: int) -> Callable[[], None]:
 
 def is_lost() -> None:
     """The words are lost on their way."""
-    raise StoreUnavailable("Redis at a test's address cannot be used: it does not answer in time", slow=True)
+    raise StoreUnavailable("Redis at a test's address cannot be used: it does not answer in time", "slow")
 
 
 def and_then(*steps: Callable[[], None]) -> Callable[[], None]:

@@ -13,7 +13,7 @@ from tests.raw_server import answering, ok, raw_server
 
 from .corridor import CHAT, corridor, service
 
-LABELS = {"service", "result", "code", "status", "meter", "direction", "version", "le"}
+LABELS = {"service", "result", "code", "status", "meter", "direction", "version", "fault", "le"}
 
 
 def text_of(metrics: Metrics) -> str:
@@ -43,7 +43,9 @@ def filled() -> Metrics:
     ):
         histogram.labels(*labels).observe(1)
     metrics.configuration("v1", 1000.0)
-    metrics.watch_gate(lambda: {"s": Room(0.5, 10.0, 3, 1.5), "t": Room(0.0, None, 0, 0.0)}, lambda: True)
+    metrics.watch_gate(
+        lambda: {"s": Room(0.5, 10.0, 3, 1.5), "t": Room(0.0, None, 0, 0.0)}, lambda: True, lambda: {"oom": 2}
+    )
     return metrics
 
 
@@ -59,6 +61,13 @@ def test_the_text_parses_and_every_name_follows_the_conventions() -> None:
             assert set(sample.labels) <= LABELS, sample
             if family.type == "counter":
                 assert sample.name == f"{family.name}_total", "no _created series"
+
+
+def test_every_fault_of_the_store_has_its_series_before_it_is_met() -> None:
+    """So that a rate over it is 0 and not absent."""
+    text = text_of(filled())
+    assert 'headgate_store_errors_total{fault="oom"} 2.0' in text
+    assert 'headgate_store_errors_total{fault="slow"} 0.0' in text
 
 
 def test_the_four_series_of_the_earlier_system_keep_their_names() -> None:
@@ -90,7 +99,7 @@ def test_a_new_configuration_replaces_the_version_of_the_old() -> None:
 def test_the_state_of_the_gate_is_read_at_each_scrape() -> None:
     """What changes between two scrapes is in the second."""
     metrics, rooms = Metrics(), {"s": Room(0.1, 9.0, 1, 0.0)}
-    metrics.watch_gate(lambda: rooms, lambda: len(rooms) > 1)
+    metrics.watch_gate(lambda: rooms, lambda: len(rooms) > 1, dict)
     assert "headgate_store_degraded 0.0" in text_of(metrics)
     rooms["t"] = Room(0.9, 1.0, 7, 0.0)
     after = text_of(metrics)

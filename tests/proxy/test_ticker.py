@@ -20,7 +20,7 @@ class Stumbling(RedisHost):
 
     def __init__(self, url: str) -> None:
         super().__init__(url, try_timeout=5.0)
-        self.trouble: list[Exception] = [StoreUnavailable("away"), RuntimeError("handler is closed")]
+        self.trouble: list[Exception] = [StoreUnavailable("away", "gone"), RuntimeError("handler is closed")]
         self.met = asyncio.Event()
 
     async def connect(self) -> None:
