@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from proxy.gate import Gate
 from proxy.redis_host import RedisHost
@@ -52,13 +54,17 @@ def _another_kind_of_value(server: RedisServer) -> None:
 def _spinning(server: RedisServer) -> Iterator[None]:
     """Somebody's script does not end."""
     server.command("CONFIG", "SET", "busy-reply-threshold", "1")
-    client = redis.Redis.from_url(server.url, socket_timeout=0.05)
+    # one try: each further one would be another script without end
+    client = redis.Redis.from_url(server.url, socket_timeout=0.5, retry=Retry(NoBackoff(), 0))
     with pytest.raises(redis.exceptions.TimeoutError):
         client.eval("while true do end", 0)
     try:
         yield
     finally:
         server.command("SCRIPT", "KILL")
+        # it says so before it is so
+        while server.command("PING") != "PONG":
+            pass
         client.close()
 
 
