@@ -21,7 +21,8 @@ local steps = {}
 function steps.window(now, length, sum, lo, hi, stored)
   b = {
     key = "w:x", now = now, w = W, length = length, current = math.floor(now / W), sum = sum,
-    lo = lo >= 0 and lo or nil, hi = hi >= 0 and hi or nil, slices = {}, marked = {}, gone = {}, pace = { found = 7 }, changed = false,
+    lo = lo >= 0 and lo or nil, hi = hi >= 0 and hi or nil, slices = {}, marked = {}, gone = {},
+    pace = { found = 7 }, changed = false,
   }
   for i = 1, lo >= 0 and hi - lo + 1 or 0 do
     b.slices[lo + i - 1] = numbers[5 + i]
