@@ -9,7 +9,8 @@
 local others = {}
 do
   local ceil, floor, max, min, text = math.ceil, math.floor, math.max, math.min, order.text
-  local UNKNOWN, REFILLS = -1, -2
+  -- Since when such an upstream counts (hearsay.py).
+  local REFILLS = -2
   -- Thousandths of larger amounts are no integers below 2^53.
   local MOST = 9007199254740
 
@@ -108,9 +109,8 @@ do
   end
 
   -- The upstream counts `used` of its `amount`, or up to `slack` more or less. `sent`: the slice of the call that it
-  -- answered; `since`: when its window
-  -- began, or UNKNOWN, or REFILLS; `knew`: what all our books held when that call left; `held`: what is in use besides
-  -- the slices; `ms`: until its window ends, or its bucket is full.
+  -- answered; `since`: when its window began, or REFILLS, or -1: nobody knows; `knew`: what all our books held when that
+  -- call left; `held`: what is in use besides the slices; `ms`: until its window ends, or its bucket is full.
   function others.told(b, sent, since, knew, used, slack, amount, ms, held)
     read(b)
     if since == REFILLS and amount <= MOST then

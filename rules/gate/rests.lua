@@ -66,9 +66,7 @@ do
     note(offs, missing, store.texts("off", missing))
     local found = store.texts("ks", missing)
     for i = 1, #missing do
-      if records[missing[i]] == nil then
-        records[missing[i]] = parse(found[i])
-      end
+      records[missing[i]] = parse(found[i])
     end
   end
 
@@ -200,10 +198,8 @@ do
     for _, pair in ipairs(store.all("ks")) do
       names[#names + 1] = pair[1]
     end
-    if #names > 0 then
-      read_untils(names)
-      read_kept(names)
-    end
+    read_untils(names)
+    read_kept(names)
     for _, scope in ipairs(names) do
       local r = records[scope]
       local at = probes[scope] or untils[scope] or 0
@@ -244,9 +240,6 @@ do
     local names = {}
     for i = 1, #all do
       names[i] = all[i][1]
-    end
-    if #names == 0 then
-      return 0
     end
     read_untils(names)
     read_kept(names)
