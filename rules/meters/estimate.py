@@ -35,9 +35,6 @@ AUDIO_AT_ONCE = 4096
 _PACKED = 2
 """Tokens a byte of a body that is packed and cannot be unpacked here: JSON packs to an eighth at best in ordinary
 use."""
-ELSEWHERE = 60.0
-"""Seconds of a sound that is not in the body, only its URL: the length is not known before usage tells it, and a minute
-is what the earlier system counted by (design 4.3)."""
 TRANSCRIBED = "gpt-"
 """Names of the models that count a transcription in tokens, beside its seconds (provider-facts 2.7, 4.3)."""
 
@@ -92,8 +89,8 @@ def estimate(
     `max_tokens` and a character estimate, Azure prompt + `max_tokens`: this covers both. Without a bound OpenAI
     deducts about the prompt only, so nothing more is reserved (provider-facts 1.8). For Anthropic it is the sum of the
     other two, which is what its combined limit counts; for Gemini the input, which is all its limit counts (2.3).
-    A body that cannot be read, or a call that names no model, counts its bytes / 4 (2.8); bytes that are packed in a
-    way nobody here unpacks count _PACKED each. Format `none` costs no tokens.
+    A body that cannot be read counts its bytes / 4 (2.8); bytes that are packed in a way nobody here unpacks count
+    _PACKED each. A call that names no model is counted as one of a model nobody knows. Format `none` costs no tokens.
     """
     if body_format == "audio":
         return _audio(body, content_type, content_encoding, path, at_once=at_once)
@@ -113,13 +110,11 @@ def estimate(
     base, encoding, known = _of_model(model or "")
     counter = Counter(encoding, at_once=at_once)
     try:
-        if model is None:
-            raise Uncountable
         bound = reader(document, counter, base)
     except Uncountable:
         costs, bound, readable = _by_bytes(body), None, False
     else:
-        costs, readable = _costs(body_format, counter, bound, margin(model)), True
+        costs, readable = _costs(body_format, counter, bound, margin(model or "")), True
     # what comes from a cache is not in Anthropic's usage as limits count it (1.8)
     whole = readable and counter.seen_all and counter.characters > 0 and b'"cache_control"' not in body
     return Estimate(
@@ -153,7 +148,7 @@ def _audio(
     except Packed:
         return Estimate(model=None, costs={"audio_seconds": audio.most(_PACKED * len(body))}, readable=False)
     found = upload.read(body, content_type, path)
-    costs = {"audio_seconds": found.seconds or ELSEWHERE}
+    costs = {"audio_seconds": found.seconds or audio.ELSEWHERE}
     if (found.model or "").startswith(TRANSCRIBED):
         counter = Counter(encoding_name(found.model or "")[0], at_once=at_once)
         counter.text(found.prompt)
