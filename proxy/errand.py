@@ -73,6 +73,13 @@ def service_of(head: Head, matcher: Matcher) -> Service | None:
     return service
 
 
+def host_of(service: Service, authority: Authority | None) -> str:
+    """Where a call of the service goes. `authority`: whom the client asked for, if anybody."""
+    if authority is not None:
+        return authority.host
+    return service.upstream.host if service.upstream is not None else service.hosts[0]
+
+
 @dataclass(slots=True)
 class Errand:
     """A call with its caller, its service and what was learned on the way."""

@@ -321,13 +321,15 @@ class Exchange:
         if passed is not None and passed.tap.failed is not None:
             self.lessons.of_stream(errand, grant, passed.tap.failed)
         estimated = record.estimate or {}
-        settled = settlement(service, errand.endpoint, errand.model, estimated, ending)
+        answered = ending.usage.model if ending.usage is not None else None
+        price = self._measure.price(errand, answered)
+        settled = settlement(service, errand.endpoint, price, estimated, ending)
         self._gate.settle(grant, settled.charged)
         counts = self._metrics.of(service.name)
         counts.spent.inc(settled.charged.get("usd", estimated.get("usd", 0.0)))
         record.actual = settled.actual or record.actual
         if settled.told:
-            self._measure.teach(errand, settled.actual)
+            self._measure.teach(errand, settled.actual, answered)
         for meter, amount in settled.actual.items() if settled.told else ():
             if estimated.get(meter):
                 counts.estimate_ratio(meter).observe(amount / estimated[meter])

@@ -13,12 +13,13 @@ from rules.meters.audio import most
 from rules.meters.streamusage import FORMATS, ask
 from rules.plan import Facts, costs_of, digest, has_budget, is_unpriced
 from rules.policy import Endpoint, Service
+from rules.pricing import Price
 
 from . import credentials
 from .call import ClientBody
 from .clients import Identity
-from .counting import COUNT_INLINE, Counting
-from .errand import Errand, fingerprint
+from .counting import COUNT_INLINE, MOST_NAMED, Counting
+from .errand import Errand, fingerprint, host_of
 from .errors import Problem
 from .head import Head
 from .metrics import Metrics
@@ -32,8 +33,6 @@ METERED_BYTES = 32 << 20
 _BYTES_PER_TOKEN = 4
 
 
-# Models that the log names as having no price; clients may invent any number of them.
-_MOST_NAMED = 256
 # A body that is one of these, or is vouched for by one of these fields, is sent as it came.
 _BOUND_BY = frozenset(
     (b"content-encoding", b"content-digest", b"repr-digest", b"digest", b"content-md5", b"signature-input")
@@ -102,11 +101,11 @@ class Measure:
     def _report_unpriced(self, errand: Errand) -> None:
         """Count a call whose price is not known, and name its model once where a budget should have counted it."""
         service, model = errand.service, errand.model or "a model that is not known"
-        if not is_unpriced(service, errand.endpoint, errand.model):
+        if not is_unpriced(service, errand.endpoint, self.price(errand)):
             return
         self._metrics.unpriced.labels(service.name).inc()
         known = (service.name, model)
-        if known in self._named or len(self._named) >= _MOST_NAMED or not has_budget(self.facts(errand)):
+        if known in self._named or len(self._named) >= MOST_NAMED or not has_budget(self.facts(errand)):
             return
         self._named.add(known)
         does = "are refused" if service.unpriced == "refuse" and service.mode == "enforce" else "cost 0 usd"
@@ -116,9 +115,18 @@ class Measure:
         """What tokens counted from texts of the call's model are multiplied by."""
         return self.counting.margin(errand.service)(errand.model or "")
 
-    def teach(self, errand: Errand, actual: Mapping[str, float]) -> None:
-        """A reply told what the call did cost, by meter."""
-        self.counting.teach(errand.service, errand.count, actual)
+    def price(self, errand: Errand, told: str | None = None) -> Price | None:
+        """What the call's model costs. `told`: the model that the reply named, which decides where nothing else says
+        what the name stands for that the call gave."""
+        service, name = errand.service, errand.model
+        model = self.counting.stands_for(service, name) if name is not None else None
+        if told is not None and service.reply_tells == "model" and model == name:
+            model = told
+        return service.prices.of(model, host_of(service, errand.authority))
+
+    def teach(self, errand: Errand, actual: Mapping[str, float], told: str | None) -> None:
+        """A reply said what the call did cost, by meter, and perhaps which model it was."""
+        self.counting.teach(errand.service, errand.count, actual, told)
 
     async def _read(self, body: ClientBody, limit: int) -> bytes:
         """The whole body, which occupies room from here on. What is only announced occupies none: else a few slow
@@ -148,6 +156,7 @@ class Measure:
             errand.service,
             errand.endpoint,
             model=errand.model,
+            price=self.price(errand),
             count=errand.count,
             length=errand.call.body.length or 0,
             again=errand.again,
@@ -174,12 +183,13 @@ def facts_of(
     endpoint: Endpoint,
     *,
     model: str | None,
+    price: Price | None,
     count: Estimate | None,
     length: int,
     again: str = "",
 ) -> Facts:
-    """The facts of a call. `count`: of its body, None where that was not read; `length`: of the body, in bytes;
-    `again`: its fingerprint."""
+    """The facts of a call. `price`: of its model; `count`: of its body, None where that was not read; `length`: of the
+    body, in bytes; `again`: its fingerprint."""
     common, of_key = matcher.limits_for(service, endpoint, model)
     counted: Mapping[str, float] = count.costs if count is not None else {}
     if count is None and length and endpoint.body != "none":
@@ -203,10 +213,10 @@ def facts_of(
         tier=identity.tier,
         weight=identity.weight,
         priority=identity.priority,
-        costs=costs_of(service, endpoint, model, counted),
+        costs=costs_of(service, endpoint, model, counted, price),
         caller=caller,
         signed=signer is not None,
         max_wait_ms=head.control.max_wait_ms,
         again=again,
-        unpriced=bool(length) and is_unpriced(service, endpoint, model),
+        unpriced=bool(length) and is_unpriced(service, endpoint, price),
     )

@@ -16,7 +16,7 @@ from rules.verdict import Explained, Refuse
 
 from .clients import Identity
 from .counting import count_of
-from .errand import InForce, fingerprint, service_of
+from .errand import InForce, fingerprint, host_of, service_of
 from .gate import Gate
 from .head import Head, read_head
 from .measure import METERED_BYTES, facts_of, is_metered
@@ -99,6 +99,7 @@ async def ask(question: Question, rules: InForce, gate: Gate) -> Outlook:
         service,
         endpoint,
         model=model,
+        price=service.prices.of(service.deployments.get(model or "", model), host_of(service, head.authority)),
         count=count,
         length=len(body),
         again=fingerprint(head, body),

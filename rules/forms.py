@@ -45,7 +45,7 @@ from .formtypes import (
     read_by,
 )
 from .periods import zone_name
-from .policy import METERS, BodyFormat, ErrorShape, Mode, Settle, Unpriced
+from .policy import METERS, BodyFormat, ErrorShape, Mode, ReplyTells, Settle, Unpriced
 
 
 class Form(BaseModel):
@@ -294,6 +294,10 @@ class ServiceForm(Form):
     """Model, or shell-style pattern of models, to price; these stand before the table that is shipped."""
     unpriced: Unpriced = "pass"
     """Where a limit counts usd: calls of models without a price pass and cost nothing, or are refused."""
+    deployments: dict[Text, Text] = {}
+    """Name that calls give as their model, such as Azure's deployments -> the model it stands for."""
+    reply_tells: ReplyTells | None = None
+    """Of a call's price: `cost` in USD (`usage.cost`), or `model`, the one behind a deployment's name."""
     endpoints: dict[Name, EndpointForm] = {}
     limits: list[LimitForm] = []
     algorithm: Literal["sliding_window", "token_bucket"] = "sliding_window"

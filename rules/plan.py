@@ -16,6 +16,7 @@ from functools import lru_cache
 from .backoff import delay_ms
 from .dialects import Reading, Scope, rests
 from .policy import Backoff, Endpoint, Key, Limit, Service, Upkeep
+from .pricing import Price
 from .verdict import Block, Candidate, Charge, Grant, Lesson, Plan, Refuse
 
 # A caller's own key whose quota is used up and that says no time: one call an hour is what finding out costs.
@@ -133,7 +134,9 @@ def plan(facts: Facts) -> Plan | Refuse:
 MAX_WAIT_MS = 600_000
 
 
-def costs_of(service: Service, endpoint: Endpoint, model: str | None, counted: Mapping[str, float]) -> dict[str, float]:
+def costs_of(
+    service: Service, endpoint: Endpoint, model: str | None, counted: Mapping[str, float], price: Price | None = None
+) -> dict[str, float]:
     """What a call costs by meter: what was counted, the endpoint's costs as the least of each, `costMapping` for its
     requests, and in USD the price of that beside what the endpoint itself costs."""
     costs = {**endpoint.costs, **counted}
@@ -141,9 +144,10 @@ def costs_of(service: Service, endpoint: Endpoint, model: str | None, counted: M
         costs[meter] = max(costs[meter], least)
     if "requests" in costs and model is not None:
         costs["requests"] *= service.cost_mapping.get(model, 1.0)
-    price = service.prices.of(model)
     if price is not None and not price.is_free:
         costs["usd"] = costs.get("usd", 0.0) + price.estimate(costs)
+    elif price is None and service.reply_tells is not None and _is_sold(endpoint):
+        costs.setdefault("usd", 0.0)  # the reply says what it was
     return costs
 
 
@@ -153,10 +157,13 @@ _TOLD = frozenset(("tokens", "input_tokens", "output_tokens", "audio_seconds", "
 _SOLD = frozenset(("tokens", "input_tokens", "output_tokens", "audio_seconds", "images"))
 
 
-def is_unpriced(service: Service, endpoint: Endpoint, model: str | None) -> bool:
+def is_unpriced(service: Service, endpoint: Endpoint, price: Price | None) -> bool:
     """A call of this kind is billed by what it uses, and nothing says at which price."""
-    sold = endpoint.body != "none" or not _SOLD.isdisjoint(endpoint.costs)
-    return sold and "usd" not in endpoint.costs and service.prices.of(model) is None
+    return price is None and _is_sold(endpoint) and "usd" not in endpoint.costs and service.reply_tells != "cost"
+
+
+def _is_sold(endpoint: Endpoint) -> bool:
+    return endpoint.body != "none" or not _SOLD.isdisjoint(endpoint.costs)
 
 
 def has_budget(facts: Facts) -> bool:

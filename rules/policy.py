@@ -36,6 +36,7 @@ BodyFormat = Literal[
 ]
 Settle = Literal["exact", "up"]
 Unpriced = Literal["pass", "refuse"]
+ReplyTells = Literal["cost", "model"]
 ErrorShape = Literal["openai", "anthropic", "google", "plain"]
 Meaning = Literal["ok", "slow_down", "exhausted", "dead", "overloaded", "fault"]
 KeyState = Literal["active", "rate_limited", "exhausted", "error", "off"]
@@ -253,6 +254,10 @@ class Service:
     prices: Prices = NO_PRICES
     unpriced: Unpriced = "pass"
     """A call whose price is not known, where a limit counts money: it passes and costs 0 USD, or is refused."""
+    deployments: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Name that calls give as their model -> the model it stands for, by which they are counted and priced."""
+    reply_tells: ReplyTells | None = None
+    """What only a reply says of a call's price: its `cost` in USD, or the `model` behind the name the call gave."""
     upstream: Origin | None = None
     connect_to: tuple[str, int] | None = None
     upstream_ca: str | None = None

@@ -35,9 +35,17 @@ def dated() -> Mapping[tuple[str, str], tuple[str, str]]:
 
 
 def _read() -> dict[str, Any]:
+    """The table, in which what costs the same as elsewhere is written out."""
     mistakes: list[Mistake] = []
     text = resources.files("rules").joinpath("prices.yaml").read_text(encoding="utf-8")
-    return cast(dict[str, Any], compose(text, "prices.yaml", mistakes).plainly())
+    told = cast(dict[str, Any], compose(text, "prices.yaml", mistakes).plainly())
+    for service in told.values():
+        if "as" in service:
+            other = told[service["as"]]
+            same = {model: {**row, **service["same"]} for model, row in other["models"].items() if "input" in row}
+            service["tiers"] = other["tiers"]
+            service["models"] = {**same, **service["models"]}
+    return told
 
 
 def _prices(told: Mapping[str, Any]) -> Prices:
@@ -47,4 +55,8 @@ def _prices(told: Mapping[str, Any]) -> Prices:
         if "long" in fields:
             fields["long"] = tuple(fields["long"])
         rows.append((model, Price(**fields)))
-    return Prices(rows=tuple(rows), tiers=MappingProxyType(dict(told.get("tiers", {}))))
+    return Prices(
+        rows=tuple(rows),
+        tiers=MappingProxyType(dict(told.get("tiers", {}))),
+        regions=tuple(told.get("regions", ())),
+    )

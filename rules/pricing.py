@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,10 @@ class Price:
     """USD per search of the web."""
     long: tuple[int, float, float] | None = None
     """Above so many tokens of input all input costs so many times as much, and all output so many times."""
+    times: float = 1.0
+    """What multiplies all of that."""
+    regional: float = 1.0
+    """The same, where a region's own host serves the model."""
 
     @property
     def is_free(self) -> bool:
@@ -60,14 +64,15 @@ class Price:
         given, output = costs.get("input_tokens"), costs.get("output_tokens", 0.0)
         if self.input is not None and (given or output or "audio_seconds" not in costs):
             more_input, more_output = self._times(given or 0.0)
-            return ((given or 0.0) * self.input * more_input + output * self.output * more_output) / _MILLION
-        return self._minutes(costs.get("audio_seconds", 0.0))
+            whole = (given or 0.0) * self.input * more_input + output * self.output * more_output
+            return whole / _MILLION * self.times
+        return self._minutes(costs.get("audio_seconds", 0.0)) * self.times
 
     def cost(self, usage: Usage) -> float | None:
         """USD of a call that did cost this much; None: the usage says too little."""
         given, output = usage.billed or (usage.input_tokens, usage.output_tokens)
         if given is None and output is None:
-            return self._minutes(usage.audio_seconds) if usage.audio_seconds is not None else None
+            return self._minutes(usage.audio_seconds) * self.times if usage.audio_seconds is not None else None
         if self.input is None or given is None:
             return None
         written = usage.written - usage.written_1h
@@ -83,7 +88,8 @@ class Price:
         spoken = usage.audio_output
         of_output = max(0, (output or 0) - spoken) * self.output + spoken * _or(self.audio_output, self.output)
         more_input, more_output = self._times(given)
-        return (of_input * more_input + of_output * more_output) / _MILLION + usage.searches * self.search
+        of_tokens = (of_input * more_input + of_output * more_output) / _MILLION
+        return (of_tokens + usage.searches * self.search) * self.times
 
     def _times(self, given: float) -> tuple[float, float]:
         if self.long is None or given <= self.long[0]:
@@ -103,24 +109,28 @@ class Prices:
     stands before every pattern, the first of two alike before the second."""
     tiers: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """Service tier -> what it multiplies."""
-    _found: dict[str, Price | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    regions: tuple[str, ...] = ()
+    """Hosts of single regions: `*.suffix`."""
+    _found: dict[tuple[str, bool], Price | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def of(self, model: str | None) -> Price | None:
-        """The price of a model; None: it has none."""
+    def of(self, model: str | None, host: str = "") -> Price | None:
+        """The price of a model at a host; None: it has none."""
         if model is None:
             return None
-        if model in self._found:
-            return self._found[model]
+        asked = (model, any(host.endswith(one[1:]) for one in self.regions))
+        if asked in self._found:
+            return self._found[asked]
         found = self._find(model)
+        if found is not None and asked[1]:
+            found = replace(found, times=found.times * found.regional)
         if len(model) <= _LONGEST:
             if len(self._found) >= _MOST_REMEMBERED:
                 self._found.clear()
-            self._found[model] = found
+            self._found[asked] = found
         return found
 
-    def cost(self, model: str | None, usage: Usage) -> float | None:
-        """USD of a call; None: the model has no price, or the usage says too little."""
-        price = self.of(model)
+    def cost(self, price: Price | None, usage: Usage) -> float | None:
+        """USD of a call at this price; None: there is none, or the usage says too little."""
         cost = price.cost(usage) if price is not None else None
         return cost * self.tiers.get(usage.tier or "", 1.0) if cost is not None else None
 

@@ -4,7 +4,7 @@ another name (`whisper`, and the earlier system's `openai_tokens`, `whisper_minu
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -131,6 +131,8 @@ def build(layers: Layers, *, tiers: Collection[str], llm_off: bool, sources: Sou
         ask_usage=layers.form("ask_usage").ask_usage,
         prices=prices,
         unpriced=layers.form("unpriced").unpriced,
+        deployments=MappingProxyType(dict(layers.form("deployments").deployments)),
+        reply_tells=layers.form("reply_tells").reply_tells,
         token_margin=layers.form("token_margin").token_margin,
         upstream=layers.form("upstream").upstream,
         connect_to=layers.form("connect_to").connect_to,
@@ -157,7 +159,7 @@ def _prices(layers: Layers) -> Prices:
         for model, form in layer.form.prices.items()
     ]
     shipped = table().get(layers.name, NO_PRICES)
-    return Prices(rows=(*rows, *shipped.rows), tiers=shipped.tiers)
+    return replace(shipped, rows=(*rows, *shipped.rows))
 
 
 def _advise(layers: Layers, limits: Sequence[Written], endpoints: Sequence[Endpoint], prices: Prices) -> None:
@@ -166,7 +168,8 @@ def _advise(layers: Layers, limits: Sequence[Written], endpoints: Sequence[Endpo
     for endpoint in endpoints:
         if endpoint.body != "none":
             counted |= _HEARD if endpoint.body == "audio" else _COUNTED
-    if prices.rows and counted & {*_COUNTED, "audio_seconds"}:
+    priced_by_name = layers.form("reply_tells").reply_tells != "cost"
+    if (prices.rows or not priced_by_name) and counted & {*_COUNTED, "audio_seconds"}:
         counted.add("usd")
     budget = None
     for one in limits:
@@ -177,9 +180,11 @@ def _advise(layers: Layers, limits: Sequence[Written], endpoints: Sequence[Endpo
         elif meter == "usd":
             budget = budget or one
             for model in one.form.models or ():
-                if not set("*?[!") & set(model) and model != OTHERS and prices.of(model) is None:
+                meant = layers.form("deployments").deployments.get(model, model)
+                if priced_by_name and not set("*?[!") & set(model) and model != OTHERS and prices.of(meant) is None:
                     one.ground.advise(one.loc, f"{model} has no price: its calls cost 0 usd here")
-    if budget is not None and not any(layer and layer.says("unpriced") for layer in (layers.own, layers.base)):
+    said = any(layer and layer.says("unpriced") for layer in (layers.own, layers.base))
+    if budget is not None and priced_by_name and not said:
         message = f"calls of {layers.name} whose price is not known cost 0 usd; for a hard budget say unpriced: refuse"
         budget.ground.advise(budget.loc, message)
 

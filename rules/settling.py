@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from .meters.usage import Usage
 from .policy import Endpoint, Service
+from .pricing import Price
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,9 +43,9 @@ class Settlement:
 
 
 def settlement(
-    service: Service, endpoint: Endpoint, model: str | None, estimated: Mapping[str, float], ending: Ending
+    service: Service, endpoint: Endpoint, price: Price | None, estimated: Mapping[str, float], ending: Ending
 ) -> Settlement:
-    """`estimated`: what was charged when the call went, by meter."""
+    """`price`: of the call's model; `estimated`: what was charged when the call went, by meter."""
     if ending.failed:
         return Settlement(charged={"usd": 0.0} if "usd" in estimated else {})
     usage = ending.usage
@@ -53,7 +54,9 @@ def settlement(
     if seen is None:
         return Settlement()
     actual = seen.meters()
-    usd = service.prices.cost(model, seen)
+    usd = seen.usd if service.reply_tells == "cost" else None
+    if usd is None:
+        usd = service.prices.cost(price, seen)
     if usd is not None and "usd" in estimated:
         actual["usd"] = usd + endpoint.costs.get("usd", 0.0)
     charged = dict(actual)

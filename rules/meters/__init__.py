@@ -5,7 +5,8 @@ tokens      text -> number of tokens; model -> encoding
 counts      what was counted before
 margins     how many tokens a model makes of one of ours: what is known, what usage teaches
 content     parts of messages; images, files and sounds are priced, never read as text
-images      what an image counts;  pixels: how large it is;  documents: what a file counts
+images      what an image counts;  pixels: how large it is;  documents: what a file counts;  pdf: how many pages it has
+base64text  files as they stand in JSON
 tools       descriptions of tools and schemas
 bodies      the request formats of OpenAI and Anthropic;  gemini: of Gemini
 audio       how long a sound lasts;  containers/: in each kind of file

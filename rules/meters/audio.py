@@ -23,6 +23,9 @@ _READERS: tuple[tuple[tuple[bytes, ...], int, Callable[[bytes], float]], ...] = 
     ((b"\0\0\1\xba",), 0, program.seconds),
     ((b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide"), 4, mp4.seconds),
 )
+ELSEWHERE = 60.0
+"""Seconds of a sound that is not in the body, only its URL: the length is not known before usage tells it, and a minute
+is what the earlier system counted by (design 4.3)."""
 _LEAST = 0.01
 """Seconds of any upload: the shortest Groq takes (provider-facts 4.3)."""
 

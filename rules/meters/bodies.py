@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .content import count_content, count_picture
+from .content import count_content, count_picture, count_sealed
 from .tokens import Counter, Uncountable
 from .tools import count_schema, count_tools
 
@@ -24,6 +24,10 @@ _OLDEST = "gpt-3.5-turbo-0301"
 """Counts 4 for a message and takes 1 off for a name (provider-facts 2.2)."""
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
 """Each is one token in both encodings; a test holds that."""
+_PARTS = frozenset(("output", "outputs", "results", "summary", "queries"))
+"""Fields of an item that hold texts and parts, beside its content."""
+_OF_ITEM = frozenset(("content", "role", "type", "id", "call_id", "status", "result"))
+"""Fields of an item that are counted elsewhere, or are no input."""
 _COMPLETION_DEFAULT = 16
 """`max_tokens` of completions when absent (provider-facts 2.3)."""
 _AMOUNT = 2**40
@@ -88,9 +92,15 @@ def _chat_message(message: Document, counter: Counter, base: str) -> None:
         counter.text(message["name"])
     counter.text(message.get("refusal"))
     counter.text(message.get("reasoning_content"))
+    # OpenRouter sends both, of one content
+    thoughts = message.get("reasoning_details")
+    count_content(thoughts or message.get("reasoning"), counter, base)
+    if message.get("audio") is not None:
+        counter.guess(0)  # an earlier answer that was spoken, by its id
     calls = message.get("tool_calls")
     for call in calls if isinstance(calls, list) else ():
-        _function_call(call.get("function") if isinstance(call, dict) else None, counter)
+        if isinstance(call, dict):
+            _function_call(call.get("function") or call.get("custom"), counter)
     _function_call(message.get("function_call"), counter)
 
 
@@ -115,8 +125,8 @@ def _opening(message: Document, counter: Counter) -> None:
 def _function_call(call: object, counter: Counter) -> None:
     if isinstance(call, dict):
         counter.guess(_CALL)
-        counter.text(call.get("name"))
-        counter.text(call.get("arguments"))
+        for field in ("name", "arguments", "input"):
+            counter.text(call.get(field))
 
 
 def _function_opening(base: str) -> int:
@@ -160,16 +170,20 @@ def _response_item(item: Document, counter: Counter, base: str) -> None:
     count_content(item.get("content"), counter, base)
     if len(item) == 2 and "role" in item:  # nearly always
         return
-    for field in ("name", "arguments", "input", "code", "query"):
-        counter.text(item.get(field))
-    count_content(item.get("output"), counter, base)
-    count_content(item.get("summary"), counter, base)
     if item.get("type") == "image_generation_call":
         count_picture(item.get("result"), None, counter, base)
-    sealed = item.get("encrypted_content")
-    if isinstance(sealed, str):
-        # Base64 of what cannot be read: its bytes, four to a token.
-        counter.guess(-(-len(sealed) * 3 // 16))
+    for field, value in item.items():
+        if field == "encrypted_content":
+            count_sealed(value, counter)
+        elif field in _PARTS:
+            count_content(value, counter, base)
+        elif field in _OF_ITEM:
+            continue
+        elif isinstance(value, str):
+            counter.text(value)
+        elif isinstance(value, list | dict) and value:
+            counter.guess(0)
+            counter.json(value)
 
 
 def completions(document: Document, counter: Counter, base: str) -> int | None:
@@ -182,9 +196,12 @@ def completions(document: Document, counter: Counter, base: str) -> int | None:
 
 
 def embeddings(document: Document, counter: Counter, base: str) -> int | None:
-    """No output is counted (provider-facts 2.6). Cohere writes `texts`, or `inputs` of parts."""
+    """No output is counted (provider-facts 2.6). Cohere writes `texts`, `images`, or `inputs` of parts."""
     fields = [document[field] for field in ("input", "texts", "inputs") if document.get(field) is not None]
-    for given in fields or [None]:
+    pictures = document.get("images")
+    for picture in pictures if isinstance(pictures, list) else ():
+        count_picture(picture, None, counter, base)
+    for given in fields or [[] if pictures else None]:
         _count_inputs(given, counter, base)
     return 0
 
@@ -230,6 +247,12 @@ def messages(document: Document, counter: Counter, base: str) -> int | None:
         if isinstance(turn, dict):
             _opening(turn, counter)
             count_content(turn.get("content"), counter, base)
+    count_schema(document.get("output_format"), counter)
+    wished = document.get("output_config")
+    if isinstance(wished, dict):
+        count_schema(wished.get("format"), counter)
+    if document.get("mcp_servers"):
+        counter.guess(0)  # what tools they bring is not in the body
     tools = document.get("tools")
     if isinstance(tools, list) and tools:
         _claude_tools(tools, document.get("tool_choice"), counter, base)

@@ -7,15 +7,26 @@ provider-facts 2.1). Parts may hold parts (a tool's result): the walk keeps its 
 from __future__ import annotations
 
 from . import audio
-from .documents import count_file, decoded
+from .base64text import decoded
+from .documents import count_file
 from .images import image_tokens
 from .pixels import size_of
-from .tokens import Counter
+from .tokens import CHARACTERS_PER_TOKEN, Counter
 
 _TEXT_FIELDS = ("text", "refusal", "thinking", "title", "context", "transcript")
-_IMAGES = frozenset(("image_url", "input_image", "image", "computer_screenshot"))
+_TEXTS = frozenset(("text", "input_text", "output_text", "summary_text", "thinking", "tool_result"))
+"""Kinds that hold nothing but those, and content."""
+_NO_INPUT = frozenset(
+    (
+        *(*_TEXT_FIELDS, "content", "type", "id", "tool_use_id", "tool_call_id", "call_id", "status"),
+        *("signature", "cache_control", "citations", "format", "index"),
+    )
+)
+"""Fields of a part of any other kind that are counted already, or are no input."""
+_SEALED = frozenset(("encrypted_content", "data"))
+_IMAGES = frozenset(("image_url", "input_image", "image", "computer_screenshot", "image_base64"))
 _FILES = frozenset(("file", "input_file", "document", "container_upload", "document_url"))
-_FILMS = frozenset(("video_url", "input_video", "video"))
+_FILMS = frozenset(("video_url", "input_video", "video", "video_base64"))
 _TOOL_CALLS = frozenset(("tool_use", "server_tool_use", "mcp_tool_use"))
 _TEXT_SOURCES = {"text": "data", "content": "content"}
 
@@ -28,7 +39,7 @@ known."""
 
 
 def count_content(content: object, counter: Counter, base: str) -> None:
-    """Count a text, a part, or a list of parts, for the base model. Unknown kinds count their texts only."""
+    """Count a text, a part, or a list of parts, for the base model. Of unknown kinds all that is written counts."""
     if isinstance(content, str):
         counter.text(content)
         return
@@ -45,30 +56,52 @@ def count_content(content: object, counter: Counter, base: str) -> None:
                     counter.text(part[field])
             if "content" in part:
                 waiting.append(part["content"])
-            if part.get("type") not in ("text", "input_text", "output_text"):
+            if part.get("type") not in _TEXTS:
                 _count_kind(part, counter, base, waiting)
 
 
 def _count_kind(part: dict[str, object], counter: Counter, base: str, waiting: list[object]) -> None:
     kind = part.get("type")
     if not isinstance(kind, str):
-        return
-    if kind in _IMAGES:
+        _count_unknown(part, counter, waiting)
+    elif kind in _IMAGES:
         _count_image(part, counter, base)
     elif kind in _FILES:
         _count_file(part, counter, base, waiting)
     elif kind in _FILMS:
-        _count_film(part.get(kind), counter, base)
+        _count_film(part.get(kind), counter)
     elif kind == "input_audio":
         _count_audio(part.get("input_audio"), counter)
     elif kind in _TOOL_CALLS:
         counter.text(part.get("name"))
         counter.json(part.get("input"))
+    else:
+        _count_unknown(part, counter, waiting)
+
+
+def _count_unknown(part: dict[str, object], counter: Counter, waiting: list[object]) -> None:
+    for field, value in part.items():
+        if field in _NO_INPUT:
+            continue
+        counter.seen_all = False
+        if field in _SEALED or (isinstance(value, str) and value.startswith("data:")):
+            count_sealed(value, counter)
+        elif isinstance(value, str):
+            counter.text(value)
+        elif isinstance(value, list | dict):
+            waiting.append(value)
+
+
+def count_sealed(value: object, counter: Counter) -> None:
+    """Count base64 of what only the upstream can read (thoughts, pages it fetched): its bytes, four to a token."""
+    if isinstance(value, str):
+        counter.guess(-(-len(value) * 3 // (4 * CHARACTERS_PER_TOKEN)))
 
 
 def _count_image(part: dict[str, object], counter: Counter, base: str) -> None:
-    """`image_url: {url, detail}`, `image_url: "…"` with `detail` beside it, or `source: {type: base64, data}`."""
-    place, source = part.get("image_url"), part.get("source")
+    """`image_url: {url, detail}`, `image_url: "…"` with `detail` beside it, `source: {type: base64, data}`, or Voyage's
+    `image_base64`."""
+    place, source = part.get("image_url", part.get("image_base64")), part.get("source")
     detail = part.get("detail")
     given: object = place
     if isinstance(place, dict):
@@ -96,13 +129,13 @@ def _count_file(part: dict[str, object], counter: Counter, base: str, waiting: l
         count_file((inner if isinstance(inner, dict) else part).get("file_data"), None, counter, base)
 
 
-def _count_film(film: object, counter: Counter, base: str) -> None:
-    """`video_url: {url}`, or the same without an object: by its length where it is here, else as a file."""
+def _count_film(film: object, counter: Counter) -> None:
+    """`video_url: {url}`, or the same without an object."""
     given = film.get("url", film.get("data")) if isinstance(film, dict) else film
     if isinstance(given, str) and not given.startswith(("http:", "https:")):
         count_sound(given, counter, FILM_TOKENS_PER_SECOND)
     else:
-        count_file(None, None, counter, base)
+        count_elsewhere(counter, FILM_TOKENS_PER_SECOND)
 
 
 def _count_audio(sound: object, counter: Counter) -> None:
@@ -114,3 +147,8 @@ def _count_audio(sound: object, counter: Counter) -> None:
 def count_sound(encoded: str, counter: Counter, per_second: int) -> None:
     """Count a sound in base64 by how long it lasts."""
     counter.guess(int(audio.seconds(decoded(encoded)) * per_second + 1))
+
+
+def count_elsewhere(counter: Counter, per_second: int) -> None:
+    """Count a sound or film of which only the address is here."""
+    counter.guess(int(audio.ELSEWHERE * per_second))

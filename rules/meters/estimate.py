@@ -35,9 +35,6 @@ AUDIO_AT_ONCE = 4096
 _PACKED = 2
 """Tokens a byte of a body that is packed and cannot be unpacked here: JSON packs to an eighth at best in ordinary
 use."""
-ELSEWHERE = 60.0
-"""Seconds of a sound that is not in the body, only its URL: the length is not known before usage tells it, and a minute
-is what the earlier system counted by (design 4.3)."""
 TRANSCRIBED = "gpt-"
 """Names of the models that count a transcription in tokens, beside its seconds (provider-facts 2.7, 4.3)."""
 
@@ -79,12 +76,14 @@ def estimate(
     content_encoding: str | None = None,
     path: str = "",
     margin: Callable[[str], float] = margins.start,
+    stands_for: Callable[[str], str] = str,
     at_once: bool = False,
 ) -> Estimate:
     """Estimate the cost of a call from its body. CPU-bound (about 0.1 s a MB); encoding releases the GIL.
 
     `content_type`, `content_encoding`: the request's header fields; `path`: its path, where some APIs name the model.
-    `margin`: model -> factor for the texts. `at_once`: raise NotAtOnce rather than take more than a few milliseconds.
+    `margin`: model -> factor for the texts. `stands_for`: a name as the call gives it -> the model behind it, by which
+    its tokens are counted. `at_once`: raise NotAtOnce rather than take more than a few milliseconds.
 
     `input_tokens` is the count of the texts times `margin` (provider-facts 2.8), plus overheads and images.
     `output_tokens` is the body's bound, 0 without one; for Anthropic at most CLAUDE_OUTPUT.
@@ -92,11 +91,11 @@ def estimate(
     `max_tokens` and a character estimate, Azure prompt + `max_tokens`: this covers both. Without a bound OpenAI
     deducts about the prompt only, so nothing more is reserved (provider-facts 1.8). For Anthropic it is the sum of the
     other two, which is what its combined limit counts; for Gemini the input, which is all its limit counts (2.3).
-    A body that cannot be read, or a call that names no model, counts its bytes / 4 (2.8); bytes that are packed in a
-    way nobody here unpacks count _PACKED each. Format `none` costs no tokens.
+    A body that cannot be read counts its bytes / 4 (2.8); bytes that are packed in a way nobody here unpacks count
+    _PACKED each. A call that names no model is counted as one of a model nobody knows. Format `none` costs no tokens.
     """
     if body_format == "audio":
-        return _audio(body, content_type, content_encoding, path, at_once=at_once)
+        return _audio(body, content_type, content_encoding, path, stands_for, at_once=at_once)
     reader = _READERS.get(body_format)
     if reader is None:
         return Estimate(model=None, costs={})
@@ -110,16 +109,14 @@ def estimate(
         return Estimate(model=named, costs=_by_bytes(body), known_model=False, readable=False)
     options = document.get("stream_options")
     model = named or model_name(document.get("model"))
-    base, encoding, known = _of_model(model or "")
+    base, encoding, known = _of_model(stands_for(model or ""))
     counter = Counter(encoding, at_once=at_once)
     try:
-        if model is None:
-            raise Uncountable
         bound = reader(document, counter, base)
     except Uncountable:
         costs, bound, readable = _by_bytes(body), None, False
     else:
-        costs, readable = _costs(body_format, counter, bound, margin(model)), True
+        costs, readable = _costs(body_format, counter, bound, margin(model or "")), True
     # what comes from a cache is not in Anthropic's usage as limits count it (1.8)
     whole = readable and counter.seen_all and counter.characters > 0 and b'"cache_control"' not in body
     return Estimate(
@@ -143,7 +140,13 @@ def _of_model(model: str) -> tuple[str, str, bool]:
 
 
 def _audio(
-    body: bytes, content_type: str | None, content_encoding: str | None, path: str, *, at_once: bool
+    body: bytes,
+    content_type: str | None,
+    content_encoding: str | None,
+    path: str,
+    stands_for: Callable[[str], str],
+    *,
+    at_once: bool,
 ) -> Estimate:
     """`audio_seconds`; and tokens, for models that count them: of the prompt, and of each second."""
     if at_once and len(body) > AUDIO_AT_ONCE:
@@ -153,9 +156,10 @@ def _audio(
     except Packed:
         return Estimate(model=None, costs={"audio_seconds": audio.most(_PACKED * len(body))}, readable=False)
     found = upload.read(body, content_type, path)
-    costs = {"audio_seconds": found.seconds or ELSEWHERE}
-    if (found.model or "").startswith(TRANSCRIBED):
-        counter = Counter(encoding_name(found.model or "")[0], at_once=at_once)
+    costs = {"audio_seconds": found.seconds or audio.ELSEWHERE}
+    model = stands_for(found.model or "")
+    if model.startswith(TRANSCRIBED):
+        counter = Counter(encoding_name(model)[0], at_once=at_once)
         counter.text(found.prompt)
         costs.update(_tokens(counter.text_tokens + math.ceil(found.seconds * TOKENS_PER_SECOND)))
     return Estimate(model=found.model, costs=costs, stream=found.stream, readable=found.readable)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from .bodies import MESSAGE, amount, times
-from .content import FILM_TOKENS_PER_SECOND, count_picture, count_sound
+from .content import FILM_TOKENS_PER_SECOND, count_elsewhere, count_picture, count_sound
 from .documents import count_file
 from .tokens import Counter, Uncountable
 
 Document = dict[str, Any]
 
-# Tokens a second of a sound: hearsay, Google's pages on media; not in provider-facts.
-_SOUND = 32
+# Tokens a second; of a sound: hearsay, Google's pages on media; not in provider-facts.
+_PER_SECOND = {"audio": 32, "video": FILM_TOKENS_PER_SECOND}
 _CAMEL = {
     "system_instruction": "systemInstruction",
     "generation_config": "generationConfig",
@@ -99,8 +99,10 @@ def _part(part: object, counter: Counter, base: str) -> None:
     inline = _get(part, "inline_data")
     if isinstance(inline, dict):
         _inline(inline, counter, base)
-    if _get(part, "file_data") is not None:
-        count_file(None, None, counter, base)
+    told = _get(part, "file_data")
+    if told is not None:
+        per_second = _PER_SECOND.get(_family(told))
+        count_file(None, None, counter, base) if per_second is None else count_elsewhere(counter, per_second)
     for field in ("function_call", "function_response", "executable_code", "code_execution_result"):
         told = _get(part, field)
         if told is not None:
@@ -109,11 +111,16 @@ def _part(part: object, counter: Counter, base: str) -> None:
 
 
 def _inline(inline: Document, counter: Counter, base: str) -> None:
-    kind, data = _get(inline, "mime_type"), inline.get("data")
-    family = kind.lower().partition("/")[0] if isinstance(kind, str) else ""
+    data, family = inline.get("data"), _family(inline)
     if family == "image":
         count_picture(data, None, counter, base)
-    elif family in ("audio", "video") and isinstance(data, str):
-        count_sound(data, counter, _SOUND if family == "audio" else FILM_TOKENS_PER_SECOND)
+    elif family in _PER_SECOND and isinstance(data, str):
+        count_sound(data, counter, _PER_SECOND[family])
     else:
-        count_file(data, kind, counter, base)
+        count_file(data, _get(inline, "mime_type"), counter, base)
+
+
+def _family(place: object) -> str:
+    """The first half of its media type."""
+    kind = _get(place, "mime_type")
+    return kind.lower().partition("/")[0] if isinstance(kind, str) else ""

@@ -29,8 +29,6 @@ _OLDER = (
     *("claude-2", "claude-3", "claude-instant", "claude-opus-4-0", "claude-opus-4-1", "claude-opus-4-2"),
     *("claude-opus-4-5", "claude-opus-4-6", "claude-sonnet-4-", "claude-haiku-4-"),
 )
-_UNPUBLISHED = ("gpt-6",)
-"""OpenAI's models whose encoding is taken to be that of the one before (provider-facts 2.1)."""
 OLDER_CLAUDE = _OLDER
 """Names of Claude 4.6 and earlier."""
 
@@ -55,7 +53,7 @@ def start(model: str) -> float:
     base = base_model(model)
     if base.startswith("claude-"):
         return _OLDER_CLAUDE if base.startswith(_OLDER) else _CLAUDE
-    return 1.0 if encoding_name(base)[1] and not base.startswith(_UNPUBLISHED) else UNKNOWN
+    return 1.0 if encoding_name(base)[1] else UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ then the ceiling of the model is charged.
 
 from __future__ import annotations
 
-import binascii
+from .base64text import pieces, start_of
 
 HEAD = 262_144
 """Bytes looked at: a JPEG may carry colour profile, previews and Exif, each segment below 64 KiB, before its size."""
@@ -15,16 +15,10 @@ _ENCODED = HEAD // 3 * 4
 
 def size_of(encoded: str) -> tuple[int, int] | None:
     """Width and height of a picture given as a `data:` URL or as bare base64; None when it cannot be told."""
-    start = 0
-    if encoded[:5].lower() == "data:":
-        start = encoded.find(",", 0, 256) + 1
-        if not start or not encoded[:start].lower().endswith(";base64,"):
-            return None
-    head = encoded[start : start + _ENCODED]
-    try:
-        return size_of_bytes(binascii.a2b_base64(head[: len(head) // 4 * 4] if len(head) == _ENCODED else head))
-    except ValueError:  # binascii.Error, and text that is not ASCII
+    start = start_of(encoded)
+    if encoded[:5].lower() == "data:" and not encoded[:start].lower().endswith(";base64,"):
         return None
+    return size_of_bytes(b"".join(pieces(encoded[start : start + _ENCODED])))
 
 
 def size_of_bytes(head: bytes) -> tuple[int, int] | None:

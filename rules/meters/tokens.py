@@ -8,6 +8,7 @@ are remembered (counts.py).
 
 from __future__ import annotations
 
+import json
 import math
 
 import orjson
@@ -17,19 +18,19 @@ from .counts import SHORTEST, Counts, digest
 
 PIECE = 100_000
 """Characters encoded at once: a tenth of the run that makes tiktoken panic (provider-facts 2.1)."""
-EXACT = 4_194_304
-"""Characters counted exactly; the rest at 4 a token. The largest context on sale, 1.05M tokens (provider-facts 5.1),
-holds about that many, so whatever is longer is refused by the upstream anyway."""
+EXACT = 1_050_000
+"""Tokens up to which texts are counted exactly; the rest at four characters each. It is the largest context on sale
+(provider-facts 5.1), so whatever is longer is refused by the upstream anyway."""
 AT_ONCE = 16_384
 """Characters encoded while others wait: 0.5 ms of prose, 2 to 3 ms of the slowest texts known, one repeated letter and
 spaces (measured beside tests/bench/pauses.py; provider-facts 2.1 has the same order)."""
 CHARACTERS_PER_TOKEN = 4
 """Rule of thumb of the public tools for English (provider-facts 2.8)."""
 
-# provider-facts 2.1, and gpt-6 whose encoding is not published: taken to be that of gpt-5. Claude has no public
-# tokenizer; the facts (2.8) state its counts as a multiple of o200k, which is the caller's margin.
+# provider-facts 2.1, which has none of gpt-6. Claude has no public tokenizer; the facts (2.8) state its counts as a
+# multiple of o200k, which is the caller's margin.
 _O200K = (
-    *("gpt-4o", "chatgpt-4o-", "gpt-4.1", "gpt-4.5-", "gpt-5", "gpt-6", "gpt-oss-"),
+    *("gpt-4o", "chatgpt-4o-", "gpt-4.1", "gpt-4.5-", "gpt-5", "gpt-oss-"),
     *("o1", "o3", "o4-mini", "claude-"),
 )
 _CL100K = (
@@ -103,12 +104,10 @@ class Counter:
         if not isinstance(value, str):
             return
         length = len(value)
-        exact = EXACT - self.characters
         self.characters += length
-        if length > exact:
-            exact = max(exact, 0)
-            self.text_tokens += -(-(length - exact) // CHARACTERS_PER_TOKEN)
-            value, length = value[:exact], exact
+        if self.text_tokens >= EXACT:
+            self.text_tokens += -(-length // CHARACTERS_PER_TOKEN)
+            return
         if length < SHORTEST:
             self._left -= length
             if self._left < 0:
@@ -128,11 +127,24 @@ class Counter:
             raise NotAtOnce
         if length <= PIECE:
             return len(self._encode(text))
-        return sum(len(self._encode(text[start : start + PIECE])) for start in range(0, length, PIECE))
+        tokens = 0
+        for start in range(0, length, PIECE):
+            if tokens >= EXACT:
+                return tokens + -(-(length - start) // CHARACTERS_PER_TOKEN)
+            tokens += len(self._encode(text[start : start + PIECE]))
+        return tokens
 
     def json(self, value: object) -> None:
-        """Count a value as its compact JSON text. Raises Uncountable when it is too deep or holds a lone surrogate."""
+        """Count a value as its compact JSON text. Raises Uncountable when it is too deep."""
         try:
-            self.text(orjson.dumps(value).decode())
-        except orjson.JSONEncodeError:
+            self.text(_written(value))
+        except RecursionError:
             raise Uncountable from None
+
+
+def _written(value: object) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        # takes lone surrogates, and four times the depth
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

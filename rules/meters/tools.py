@@ -1,7 +1,8 @@
 """What the description of tools and schemas adds to the input.
 
 Law: OpenAI publishes no formula. Functions are counted by the cookbook's num_tokens_for_tools, which is exact for its
-samples (provider-facts 2.2); nested properties count like outer ones. Everything else counts as its JSON text.
+samples (provider-facts 2.2); nested properties count like outer ones, and texts it does not speak of count whole.
+Everything else counts as its JSON text.
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ _PROPERTY = 3
 _ENUM = -3
 _ENUM_ITEM = 3
 _END = 12
-_UNDER = ("anyOf", "oneOf", "allOf", "items", "$defs", "definitions")
+_UNDER = frozenset(
+    (
+        *("anyOf", "oneOf", "allOf", "not", "if", "then", "else", "items", "prefixItems", "contains"),
+        *("additionalProperties", "unevaluatedProperties", "propertyNames"),
+    )
+)
+"""Keywords whose value is a schema, or a list of them."""
+_NAMED_UNDER = frozenset(("$defs", "definitions", "patternProperties", "dependentSchemas"))
+"""Keywords whose value names schemas."""
+_OF_PROPERTY = frozenset(("type", "description", "enum"))
 
 
 def count_tools(tools: object, counter: Counter, *, opening: int) -> None:
@@ -36,7 +46,7 @@ def count_tools(tools: object, counter: Counter, *, opening: int) -> None:
         functions += 1
         counter.add(opening)
         counter.text(f"{_written(function.get('name'))}:{_written(function.get('description'))}")
-        _count_properties(function.get("parameters"), counter)
+        _count_schema(function.get("parameters"), counter)
     if functions:
         counter.add(_END)
 
@@ -52,27 +62,38 @@ def count_schema(place: object, counter: Counter) -> None:
             counter.json({field: form[field] for field in ("name", "description", "schema") if field in form})
 
 
-def _count_properties(schema: object, counter: Counter) -> None:
-    waiting = [schema]
+def _count_schema(outer: object, counter: Counter) -> None:
+    """Count a schema and those inside it."""
+    waiting = [(outer, False)]  # True: it is a property, whose type, description and choices were counted
     while waiting:
-        schema = waiting.pop()
+        schema, counted = waiting.pop()
         if isinstance(schema, list):
-            waiting.extend(schema)
-            continue
+            waiting.extend((one, False) for one in schema)
         if not isinstance(schema, dict):
             continue
-        for keyword in _UNDER:
-            if keyword in schema:
-                under = schema[keyword]
-                waiting.extend(
-                    under.values() if keyword.endswith(("defs", "definitions")) and isinstance(under, dict) else [under]
-                )
         properties = schema.get("properties")
-        if isinstance(properties, dict) and properties:
+        known = properties if isinstance(properties, dict) else {}
+        if known:
             counter.add(_SECTION)
-            for name, value in properties.items():
-                _count_property(name, value, counter)
-                waiting.append(value)
+        for name, value in known.items():
+            _count_property(name, value, counter)
+            waiting.append((value, True))
+        for keyword, value in schema.items():
+            if keyword in _UNDER:
+                waiting.append((value, False))
+            elif keyword in _NAMED_UNDER and isinstance(value, dict):
+                waiting.extend((one, False) for one in value.values())
+            elif keyword == "required" and isinstance(value, list):
+                counter.text(" ".join(name for name in value if isinstance(name, str) and name not in known))
+            elif value is not known and keyword != "type" and not (counted and keyword in _OF_PROPERTY):
+                _count_rest(value, counter)
+
+
+def _count_rest(value: object, counter: Counter) -> None:
+    if isinstance(value, str):
+        counter.text(value)
+    elif isinstance(value, list | dict) and value:
+        counter.json(value)
 
 
 def _count_property(name: str, value: object, counter: Counter) -> None:

@@ -7,12 +7,12 @@ service's limits count (1.8), the fields are what it bills (5).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..policy import BodyFormat
+from .models import model_name
 from .scanner import Path
 
 MOST = 2**24
@@ -21,6 +21,9 @@ What lies cannot fill a limit for ever."""
 _MOST_SECONDS = 2**20
 """Seconds of audio above this are not believed: the largest upload a service takes, 100 MB, holds 133,000 at the
 lowest plausible rate of 750 bytes a second (provider-facts 4.1, 4.3)."""
+_MOST_USD = 1000.0
+"""USD of a call above this are not believed: MOST tokens of the dearest output on sale, 50 a million (provider-facts
+5.1), are 840."""
 
 # provider-facts 2.7. Groq repeats usage under x_groq; Cohere's streams end with it under delta, its embeddings have it
 # under meta.
@@ -30,6 +33,8 @@ PATHS: tuple[Path, ...] = (
 )
 TIERS: tuple[Path, ...] = ((b"service_tier",), (b"response", b"service_tier"))
 """Where OpenAI says at which of its prices a call went."""
+MODELS: tuple[Path, ...] = ((b"model",), (b"response", b"model"))
+"""Where the OpenAI formats say which model answered."""
 _START = (b"message", b"usage")
 
 # Theirs -> ours, and the same inside the objects of a usage.
@@ -97,6 +102,10 @@ class Usage:
     """Input and output tokens that are billed, where the service says so beside those it counted (Cohere)."""
     tier: str | None = None
     """`service_tier`: at which of the service's prices (provider-facts 5.1)."""
+    model: str | None = None
+    """Which answered; a deployment's name says nothing about that."""
+    usd: float | None = None
+    """What the call is billed, where the service says so (OpenRouter's usage accounting)."""
 
     def meters(self) -> dict[str, float]:
         """By meter, as limits count: input_tokens, output_tokens, tokens, audio_seconds; what is not known is left
@@ -113,13 +122,15 @@ class Usage:
 class Findings:
     """Collects the usage objects of one reply."""
 
-    __slots__ = ("_anthropic", "_fields", "_seconds", "_tier")
+    __slots__ = ("_anthropic", "_fields", "_model", "_seconds", "_tier", "_usd")
 
     def __init__(self, body_format: BodyFormat) -> None:
         self._anthropic = body_format == "messages"
         self._fields: dict[str, int] = {}
         self._seconds: float | None = None
         self._tier: str | None = None
+        self._model: str | None = None
+        self._usd: float | None = None
 
     def take(self, path: Path, usage: Any) -> None:
         """Take the value found at one of PATHS, whatever it is."""
@@ -135,19 +146,32 @@ class Findings:
                 for inner, amount in value.items():
                     if inner in names and is_count(amount):
                         self._fields[names[inner]] = amount
+            elif name == "promptTokensDetails" and isinstance(value, list):
+                self._fields["audio_input"] = sum(
+                    one["tokenCount"]
+                    for one in value
+                    if isinstance(one, dict) and one.get("modality") == "AUDIO" and is_count(one.get("tokenCount"))
+                )
         seconds: Any = usage.get("seconds")
-        if usage.get("type") == "duration" and _is_seconds(seconds):
+        if usage.get("type") == "duration" and _is_within(seconds, _MOST_SECONDS):
             self._seconds = float(seconds)
+        usd: Any = usage.get("cost")
+        if _is_within(usd, _MOST_USD):
+            self._usd = float(usd)
 
     def take_tier(self, tier: Any) -> None:
         """Take the value found at one of TIERS, whatever it is."""
         if isinstance(tier, str) and len(tier) <= 32:
             self._tier = tier
 
+    def take_model(self, model: Any) -> None:
+        """Take the value found at one of MODELS, whatever it is."""
+        self._model = model_name(model) or self._model
+
     def usage(self) -> Usage | None:
         """What the objects say together; None when they say nothing."""
         fields = self._fields
-        if not fields and self._seconds is None:
+        if not fields and self._seconds is None and self._usd is None:
             return None
         given, output, total = fields.get("input"), fields.get("output"), fields.get("total")
         cached, written = fields.get("cached", 0), fields.get("written", 0)
@@ -185,6 +209,8 @@ class Findings:
             audio_seconds=self._seconds,
             billed=billed,
             tier=self._tier,
+            model=self._model,
+            usd=self._usd,
         )
 
 
@@ -193,5 +219,5 @@ def is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST
 
 
-def _is_seconds(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value < _MOST_SECONDS
+def _is_within(value: object, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < most  # NaN is not

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -151,3 +152,52 @@ async def test_models_without_end_take_no_memory_without_end(room: Room, monkeyp
         room.counting.teach(room.service, count, {"input_tokens": 50.0})
     kept = [model for model in "abcd" if room.counting.margin(room.service)(model) != 1.2]
     assert kept == ["a", "c", "d"]
+
+
+AZURE = parsed("services: {azure-openai: {deployments: {old: gpt-4}}}").policy.services["azure-openai"]
+
+
+def deployed(name: str) -> Head:
+    """The head of a call to a deployment."""
+    return read_head(Typed(path=f"/azure-openai/openai/deployments/{name}/chat/completions?api-version=1"))
+
+
+async def test_a_deployment_is_counted_as_the_model_behind_it(room: Room) -> None:
+    """As configured; where it is not, with a margin until a reply has named the model."""
+    (endpoint,) = (one for one in AZURE.endpoints if one.name == "chat.completions")
+    body = orjson.dumps({"messages": [{"role": "user", "content": words(9, 3000)}]})
+
+    async def counted(name: str) -> Estimate:
+        return await room.counting.count(body, deployed(name), AZURE, endpoint)
+
+    known = {model: estimate("chat_completions", body, path=f"/models/{model}") for model in ("gpt-4", "gpt-4o")}
+    old, new = await counted("old"), await counted("new")
+    assert (old.model, old.costs, old.known_model) == ("old", known["gpt-4"].costs, True)
+    assert new.costs["input_tokens"] > known["gpt-4o"].costs["input_tokens"] * 1.19
+    assert not new.known_model
+    room.counting.teach(AZURE, new, {}, "gpt-4o-2024-08-06")
+    again = await counted("new")
+    assert (again.costs, again.known_model) == (known["gpt-4o"].costs, True)
+    room.counting.teach(AZURE, old, {}, "gpt-4o-2024-08-06")
+    assert (await counted("old")).costs == known["gpt-4"].costs
+
+
+async def test_elsewhere_a_reply_s_model_changes_nothing(room: Room) -> None:
+    """A name that OpenAI knows says what it is."""
+    before = await room.count(chat(words(8, 3000), model="gpt-4"))
+    room.counting.teach(room.service, before, {}, "gpt-4o")
+    assert (await room.count(chat(words(8, 3000), model="gpt-4"))).costs == before.costs
+
+
+async def test_a_model_whose_tokenizer_is_not_known_is_named_once(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+    """Every call is counted, with a margin; the log does not fill with names that clients invent."""
+    with caplog.at_level(logging.INFO, "headgate"):
+        for model in ("gpt-6-mini", "gpt-6-mini", "gpt-4o"):
+            found = await room.count(chat(words(7, 3000), model=model))
+            assert found.known_model is (model == "gpt-4o")
+        said = [record.getMessage() for record in caplog.records]
+        for number in range(2 * counting.MOST_NAMED):
+            await room.count(chat("hi", model=f"invented-{number}"))
+    assert len(said) == 1
+    assert said[0].startswith("openai: the tokenizer of gpt-6-mini is not known: its texts count 1.20 times")
+    assert len(caplog.records) == counting.MOST_NAMED

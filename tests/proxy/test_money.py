@@ -197,3 +197,98 @@ async def test_a_call_that_costs_more_than_the_whole_budget_never_fits() -> None
     async with raw_server(answering(SMALL)) as upstream, corridor(service(upstream, budget(ESTIMATE / 2))) as front:
         refused = await front.ask()
     assert (refused.status, refused.reason) == (413, "never_fits")
+
+
+# prices that only a reply knows
+
+CHAT_ROUTER = "/openrouter/api/v1/chat/completions"
+CHAT_AZURE = "/azure-openai/openai/deployments/%s/chat/completions?api-version=2024-10-21"
+ROUTED = {"prompt_tokens": 8, "completion_tokens": 4, "total_tokens": 12, "cost": 0.25}
+
+
+def chunked(*events: Any) -> bytes:
+    """A stream of those events."""
+    body = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events) + b"data: [DONE]\n\n"
+    return ok(body, fields=b"Content-Type: text/event-stream\r\n")
+
+
+async def test_openrouter_s_own_word_is_what_a_call_cost() -> None:
+    """In replies and at the end of streams: a budget counts it, of models that no table has."""
+    said = {"choices": [{"index": 0, "delta": {"content": "Hi"}}]}
+    answers = answer(**ROUTED), chunked(said, {"choices": [], "usage": ROUTED})
+    config = budget(1, rest=", unpriced: refuse")
+    async with (
+        raw_server(answering(*answers)) as upstream,
+        corridor(service(upstream, config, name="openrouter")) as front,
+    ):
+        body = UNKNOWN.replace(b"gpt-99", b"maker/made-tomorrow")
+        for wanted in (body, body.replace(b"{", b'{"stream": true, ', 1)):
+            assert (await front.ask(CHAT_ROUTER, wanted)).status == 200
+            await front.quiet()
+            assert front.lines()[-1]["actual"]["usd"] == 0.25
+        await front.ask(CHAT_ROUTER, body)
+        assert used(front.gate, "1 usd", "openrouter") == pytest.approx(0.5 * MICROCENT, abs=2)
+        assert front.sample("headgate_unpriced_total", service="openrouter") == 0
+
+
+@pytest.mark.parametrize("cost", [-1, "0.25", None, 1e9, float("nan"), True, [0.25]])
+async def test_a_cost_that_cannot_be_believed_is_none(cost: Any) -> None:
+    """The charge neither falls nor fills the budget."""
+    lie = answer(**{**ROUTED, "cost": cost})
+    async with (
+        raw_server(answering(lie)) as upstream,
+        corridor(service(upstream, budget(1), name="openrouter")) as front,
+    ):
+        await front.ask(CHAT_ROUTER)
+        await front.quiet()
+        await front.ask(CHAT_ROUTER)
+        assert used(front.gate, "1 usd", "openrouter") <= 2
+
+
+def deployed(model: str, **usage: int) -> bytes:
+    """A reply of a deployment."""
+    said = {"model": model, "choices": [], "usage": {**usage, "total_tokens": sum(usage.values())}}
+    return ok(json.dumps(said).encode(), fields=b"Content-Type: application/json\r\n")
+
+
+async def test_a_deployment_costs_what_its_model_does() -> None:
+    """As configured, from the first call on; else by the model that the reply names, which the next call knows."""
+    reply = deployed("gpt-4o-2024-08-06", prompt_tokens=8, completion_tokens=4)
+    more = budget(1, rest=", deployments: {known: gpt-4o}")
+    async with (
+        raw_server(answering(reply)) as upstream,
+        corridor(service(upstream, more, name="azure-openai")) as front,
+    ):
+        for name, expected in (("known", ESTIMATE), ("new", 0.0), ("new", ESTIMATE)):
+            assert (await front.ask(CHAT_AZURE % name)).status == 200
+            await front.quiet()
+            line = front.lines()[-1]
+            assert line["estimate"]["usd"] == pytest.approx(expected)
+            assert line["actual"]["usd"] == pytest.approx(SMALL_USD)
+            assert line["model"] == name
+        assert front.sample("headgate_unpriced_total", service="azure-openai") == 1
+
+
+async def test_a_hard_budget_refuses_a_deployment_until_it_is_known() -> None:
+    """Nothing says what the call would cost; `deployments` does."""
+    reply = deployed("gpt-4o-2024-08-06", prompt_tokens=8, completion_tokens=4)
+    more = budget(1, rest=", unpriced: refuse, deployments: {known: gpt-4o}")
+    async with (
+        raw_server(answering(reply)) as upstream,
+        corridor(service(upstream, more, name="azure-openai")) as front,
+    ):
+        assert (await front.ask(CHAT_AZURE % "new")).reason == "no_price"
+        assert (await front.ask(CHAT_AZURE % "known")).status == 200
+
+
+async def test_a_region_s_host_costs_a_tenth_more() -> None:
+    """By the host that the call goes to."""
+    reply = answer(prompt_tokens=1000, completion_tokens=100, total_tokens=1100)
+    newer = CHAT.replace(b"gpt-4o", b"gpt-5.4")
+    whole = (1000 * 2.5 + 100 * 15) / 1e6
+    text = "services:\n  openai: {keys: [{name: a, env: KEY_A}], connect_to: '127.0.0.1:%d', upstream: 'http://%s'}\n"
+    async with raw_server(answering(reply)) as upstream:
+        for host, times in (("eu.api.openai.com", 1.1), ("api.openai.com", 1)):
+            async with corridor(text % (upstream.port, host)) as front:
+                await front.ask(body=newer)
+                assert await spent(front) == pytest.approx(whole * times)

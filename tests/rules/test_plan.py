@@ -340,5 +340,8 @@ def test_what_an_endpoint_costs_by_itself_is_added_to_the_price_of_its_tokens() 
     config = "services: {openai: {endpoints: {chat.completions: {costs: {requests: 1, usd: 0.5}}}}}"
     openai = parsed(config).policy.services["openai"]
     counted = {"input_tokens": 1000.0, "output_tokens": 100.0}
-    costs = {model: costs_of(openai, openai.endpoints[0], model, counted)["usd"] for model in ("gpt-4o", "gpt-99")}
+    costs = {
+        model: costs_of(openai, openai.endpoints[0], model, counted, openai.prices.of(model))["usd"]
+        for model in ("gpt-4o", "gpt-99")
+    }
     assert costs == {"gpt-4o": pytest.approx(0.5035), "gpt-99": 0.5}

@@ -51,7 +51,7 @@ def test_no_price_is_negative_and_cached_input_is_not_dearer() -> None:
         ("openai", "text-embedding-3-small", (0.02, None, 0)),
         ("anthropic", "claude-opus-4-8", (5, 0.5, 25)),
         ("anthropic", "claude-haiku-4-5-20251001", (1, 0.1, 5)),
-        ("gemini", "gemini-2.5-flash", (0.3, None, 2.5)),
+        ("gemini", "gemini-2.5-flash", (0.3, 0.03, 2.5)),
         ("deepseek", "deepseek-flash", (0.3, 0.006, 1.2)),
     ],
 )
@@ -59,6 +59,19 @@ def test_prices_of_the_facts(service: str, model: str, prices: tuple[float, floa
     """Input, cached input and output of provider-facts 5, samples of every table."""
     row = price(service, model)
     assert (row.input, row.cached_input, row.output) == prices
+
+
+def test_azure_costs_what_openai_does_but_for_embeddings() -> None:
+    """Of global deployments; there regions have no hosts of their own, and nothing is billed by the minute."""
+    openai, azure = table()["openai"], table()["azure-openai"]
+    assert azure.of("gpt-4o-2024-08-06") == openai.of("gpt-4o")
+    assert azure.tiers == openai.tiers
+    newer, embedding = azure.of("gpt-5.4", "eu.api.openai.com"), azure.of("text-embedding-3-small")
+    assert newer is not None
+    assert embedding is not None
+    assert (newer.input, newer.times, embedding.input) == (2.5, 1, 0.022)
+    assert azure.of("whisper-1") is None
+    assert {source for (service, _), (source, _) in dated().items() if service == "azure-openai"} == {"litellm"}
 
 
 def test_long_prompts_of_newer_models_cost_more() -> None:

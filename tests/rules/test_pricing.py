@@ -85,11 +85,12 @@ def test_a_usage_that_says_too_little_has_no_cost() -> None:
 def test_a_service_tier_multiplies() -> None:
     """Flex is half, priority double; a tier nobody named changes nothing."""
     openai = table()["openai"]
-    whole = openai.cost("gpt-4o", usage(MILLION, 0))
+    price = openai.of("gpt-4o")
+    whole = openai.cost(price, usage(MILLION, 0))
     assert whole == pytest.approx(2.5)
     for tier, factor in (("flex", 0.5), ("priority", 2), ("default", 1), ("x", 1)):
         used = Usage(input_tokens=MILLION, output_tokens=0, tier=tier)
-        assert openai.cost("gpt-4o", used) == pytest.approx(2.5 * factor)
+        assert openai.cost(price, used) == pytest.approx(2.5 * factor)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,31 @@ def test_names_are_remembered_within_a_bound() -> None:
         assert prices.of(f"m{number}") is None
     prices.of("x" * 10_000)
     assert len(prices._found) <= 1024
-    assert all(len(name) < 1000 for name in prices._found)
+    assert all(len(name) < 1000 for name, _ in prices._found)
+
+
+@pytest.mark.parametrize(
+    ("model", "host", "times"),
+    [
+        ("gpt-5.4", "api.openai.com", 1),
+        ("gpt-5.4", "eu.api.openai.com", 1.1),
+        ("gpt-5.4-2026-03-05", "us.api.openai.com", 1.1),
+        ("gpt-6.1-sol", "jp.api.openai.com", 1.1),
+        ("gpt-5.2", "eu.api.openai.com", 1),
+        ("gpt-5.4", "eu.api.openai.com.example", 1),
+        ("gpt-5.4", "notapi.openai.com", 1),
+    ],
+)
+def test_a_region_s_own_host_is_dearer_for_newer_models(model: str, host: str, times: float) -> None:
+    """By a tenth: before the call, after it, and whatever was asked before."""
+    openai = table()["openai"]
+    for _ in range(2):
+        here, there = openai.of(model), openai.of(model, host)
+        assert here is not None
+        assert there is not None
+        used, expected = usage(300_000, 1000), {"input_tokens": 9.0}
+        assert there.cost(used) == pytest.approx((here.cost(used) or 0) * times)
+        assert there.estimate(expected) == pytest.approx(here.estimate(expected) * times)
 
 
 _TOKENS = st.integers(0, 2**24)

@@ -22,7 +22,7 @@ TOLD = Usage(input_tokens=90, limited_input=90, output_tokens=200, tokens=290)
 
 def settled(service: Service, ending: Ending, model: str = "gpt-4o", endpoint: Endpoint = CHAT) -> Settlement:
     """The settlement of a call that was expected to cost ESTIMATE."""
-    return settlement(service, endpoint, model, ESTIMATE, ending)
+    return settlement(service, endpoint, service.prices.of(model), ESTIMATE, ending)
 
 
 def test_the_upstream_s_word_is_the_charge() -> None:
@@ -83,7 +83,7 @@ def test_nothing_known_changes_nothing() -> None:
 def test_an_error_costs_no_money() -> None:
     """What it used of other limits is not known, and stays."""
     assert settled(OPENAI, Ending(failed=True)).charged == {"usd": 0.0}
-    assert settlement(OPENAI, CHAT, "gpt-4o", {"requests": 1.0}, Ending(failed=True)).charged == {}
+    assert settlement(OPENAI, CHAT, OPENAI.prices.of("gpt-4o"), {"requests": 1.0}, Ending(failed=True)).charged == {}
 
 
 def test_a_model_without_a_price_costs_nothing() -> None:
@@ -91,6 +91,16 @@ def test_a_model_without_a_price_costs_nothing() -> None:
     found = settled(OPENAI, Ending(usage=TOLD), "gpt-9")
     assert "usd" not in found.charged
     assert found.actual["tokens"] == 290
+
+
+def test_a_reply_that_tells_its_cost_is_believed_where_that_is_its_service_s_way() -> None:
+    """Before any price; elsewhere a number of that name is somebody's, in whatever unit."""
+    told = replace(TOLD, usd=0.95)
+    router = replace(OPENAI, reply_tells="cost")
+    assert settled(router, Ending(usage=told)).charged["usd"] == 0.95
+    assert settled(router, Ending(usage=told), "made-tomorrow").charged["usd"] == 0.95
+    assert settled(router, Ending(usage=TOLD)).charged["usd"] == pytest.approx(0.002225)
+    assert settled(OPENAI, Ending(usage=told)).charged["usd"] == pytest.approx(0.002225)
 
 
 def test_what_an_endpoint_costs_by_itself_is_added() -> None:

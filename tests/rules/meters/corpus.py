@@ -121,8 +121,12 @@ def _function(body: Body, dice: random.Random) -> dict[str, Any]:
     choices = ["celsius", "fahrenheit", "kelvin"]
     body.texts += ["get_weather", "city", "string", "unit", *choices]
     unit = {"type": "string", "enum": choices, "description": _said(body, dice)}
-    properties = {"city": {"type": "string", "description": _said(body, dice)}, "unit": unit}
-    parameters = {"type": "object", "properties": properties}
+    properties: dict[str, Any] = {"city": {"type": "string", "description": _said(body, dice)}, "unit": unit}
+    parameters: dict[str, Any] = {"type": "object", "properties": properties}
+    if dice.random() < 0.5:
+        properties["days"] = {"type": "array", "items": {"type": "string", "description": _said(body, dice)}}
+        parameters["$defs"] = {"Day": {"properties": {"name": {"type": "string", "description": _said(body, dice)}}}}
+        parameters["description"] = _said(body, dice)
     return {"name": "get_weather", "description": _said(body, dice), "parameters": parameters}
 
 
@@ -131,17 +135,21 @@ def _responses(body: Body, dice: random.Random) -> None:
     if dice.random() < 0.3:
         body.document["input"] = _said(body, dice)
     else:
-        items: list[dict[str, Any]] = [
-            {"role": "user", "content": [{"type": "input_text", "text": _said(body, dice)}]},
-            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": _said(body, dice)}]},
-            {"type": "function_call", "call_id": "c", "name": "look_up", "arguments": _said(body, dice)},
-            {"type": "function_call_output", "call_id": "c", "output": _said(body, dice)},
-            {"type": "reasoning", "summary": [{"type": "summary_text", "text": _said(body, dice)}]},
-            {"role": "user", "content": _file(_said(body, dice))},
+        said: Callable[[], str] = lambda: _said(body, dice)  # noqa: E731
+        makers: list[Callable[[], dict[str, Any]]] = [
+            lambda: {"role": "user", "content": [{"type": "input_text", "text": said()}]},
+            lambda: {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": said()}]},
+            lambda: {"type": "function_call", "call_id": "c", "name": "look_up", "arguments": said()},
+            lambda: {"type": "function_call_output", "call_id": "c", "output": said()},
+            lambda: {"type": "reasoning", "summary": [{"type": "summary_text", "text": said()}]},
+            lambda: {"role": "user", "content": _file(said())},
+            lambda: {"type": "file_search_call", "results": [{"filename": "a", "text": said()}]},
+            lambda: {"type": "mcp_call", "name": "look_up", "arguments": "{}", "output": said()},
+            lambda: {"type": "code_interpreter_call", "code": said(), "outputs": [{"logs": said()}]},
+            lambda: {"type": "shell_call_output", "output": [{"stdout": said(), "stderr": ""}]},
+            lambda: {"type": "custom_tool_call", "name": "patch", "input": said()},
         ]
-        body.document["input"] = dice.sample(items, 3)
-        kept = json.dumps(body.document["input"], ensure_ascii=False)
-        body.texts = [one for one in body.texts if json.dumps(one, ensure_ascii=False) in kept]
+        body.document["input"] = [make() for make in dice.sample(makers, 3)]
     body.document["instructions"] = _said(body, dice)
     if dice.random() < 0.3:
         body.document["tools"] = [{"type": "function", **_function(body, dice)}]
@@ -156,12 +164,15 @@ def _messages(body: Body, dice: random.Random) -> None:
     body.plain = False
     result = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": _said(body, dice)}]}
     document = {"type": "document", "source": {"type": "text", "data": _said(body, dice)}}
+    ran = {"type": "bash_code_execution_result", "stdout": _said(body, dice), "return_code": 0}
+    shell = {"type": "bash_code_execution_tool_result", "tool_use_id": "t", "content": ran}
+    thought = {"type": "thinking", "thinking": _said(body, dice), "signature": "EqQB"}
     body.document |= {
         "max_tokens": 10,
         "system": [{"type": "text", "text": _said(body, dice)}],
         "messages": [
             {"role": "user", "content": [result, document]},
-            {"role": "assistant", "content": _said(body, dice)},
+            {"role": "assistant", "content": [thought, shell, {"type": "text", "text": _said(body, dice)}]},
         ],
     }
 

@@ -81,6 +81,17 @@ def test_roles(encoding: str) -> None:
             {"messages": [{"role": "user", "content": [{"type": "tool_result", "content": "hello"}]}]},
             (8, None),
         ),
+        (
+            "chat",
+            {"messages": [{"role": "assistant", "tool_calls": [{"custom": {"name": "hello", "input": "world"}}]}]},
+            (12, None),
+        ),
+        (
+            "chat",
+            {"messages": [{"role": "assistant", "reasoning": "hello", "reasoning_details": [{"text": "hello"}]}]},
+            (8, None),
+        ),
+        ("chat", {"messages": [{"role": "assistant", "content": "", "reasoning": "hello"}]}, (8, None)),
         ("chat", {"messages": [], "prediction": {"type": "content", "content": "hello world"}}, (5, None)),
         ("chat", {"messages": [], "documents": ["hello world", {"text": "a"}]}, (3 + 2 + 5, None)),
         (
@@ -100,9 +111,21 @@ def test_roles(encoding: str) -> None:
             {"input": [{"type": "computer_call_output", "output": {"type": "computer_screenshot", "image_url": PNG}}]},
             (261, None),
         ),
+        ("responses", {"input": [{"type": "file_search_call", "results": [{"text": "hello"}]}]}, (7, None)),
+        ("responses", {"input": [{"type": "mcp_call", "id": "mcp_1", "error": "hello world"}]}, (8, None)),
+        ("responses", {"input": [{"type": "shell_call_output", "output": [{"stdout": "hello"}]}]}, (7, None)),
+        (
+            "responses",
+            {"input": [{"type": "code_interpreter_call", "code": "hello", "outputs": [{"logs": "world"}]}]},
+            (8, None),
+        ),
+        ("responses", {"input": [{"type": "mcp_list_tools", "tools": [{"a": 1}]}]}, (12, None)),
+        ("responses", {"input": [{"type": "local_shell_call", "action": {"a": 1}}]}, (11, None)),
         ("responses", {"prompt": {"id": "p", "variables": {"a": "hello", "b": {"text": "world"}}}}, (5, None)),
         ("embeddings", {"texts": ["hello", "world"], "input_type": "search_query"}, (2, 0)),
         ("embeddings", {"inputs": [{"content": [{"type": "text", "text": "hello"}]}]}, (1, 0)),
+        ("embeddings", {"images": [PNG]}, (255, 0)),
+        ("embeddings", {"inputs": [{"content": [{"type": "image_base64", "image_base64": PNG}]}]}, (255, 0)),
         ("moderations", {"input": "hello world"}, (2, 0)),
         ("moderations", {"input": ["hello", "world"]}, (2, 0)),
         (
@@ -167,6 +190,10 @@ def test_claude_s_own_tools_cost_more() -> None:
         ("responses", {"input": "hello", "conversation": "conv_1"}),
         ("responses", {"input": [{"type": "item_reference", "id": "msg_1"}]}),
         ("messages", {"messages": [], "tools": [{"name": "f"}]}),
+        ("messages", {"messages": [], "mcp_servers": [{"url": "https://example.com"}]}),
+        ("messages", {"messages": [], "output_config": {"format": {"type": "json_schema", "schema": {}}}}),
+        ("messages", {"messages": [], "output_format": {"type": "json_schema", "schema": {}}}),
+        ("chat", {"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]}),
     ],
 )
 def test_what_is_not_all_text_says_so(kind: str, document: dict[str, Any]) -> None:

@@ -44,6 +44,9 @@ def inline(data: bytes, kind: str) -> dict[str, Any]:
         ({"contents": [3, None, {"parts": 3}, {"parts": [None, "hello"]}]}, (7, None)),
         (inline(picture("png", 1536, 768), "image/png"), (3 + 516, None)),
         ({"contents": [{"parts": [{"fileData": {"fileUri": "https://example.com/v"}}]}]}, (3 + 3000 + 4128, None)),
+        # a minute, as nothing is known of its length
+        ({"contents": [{"parts": [{"fileData": {"mimeType": "video/mp4"}}]}]}, (3 + 60 * 300, None)),
+        ({"contents": [{"parts": [{"file_data": {"mime_type": "AUDIO/mp3"}}]}]}, (3 + 60 * 32, None)),
     ],
 )
 def test_counts(document: dict[str, Any], expected: tuple[int, int | None]) -> None:

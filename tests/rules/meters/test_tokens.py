@@ -15,7 +15,8 @@ from rules.meters.tokens import Counter, Uncountable, base_model, encoding_name
         ("chatgpt-4o-latest", ("o200k_base", True)),
         ("gpt-4.1-mini", ("o200k_base", True)),
         ("gpt-5.6-sol", ("o200k_base", True)),
-        ("gpt-6.1-sol", ("o200k_base", True)),
+        ("gpt-6.1-sol", ("o200k_base", False)),
+        ("gpt-6-mini", ("o200k_base", False)),
         ("o1", ("o200k_base", True)),
         ("o3-mini", ("o200k_base", True)),
         ("gpt-oss-120b", ("o200k_base", True)),
@@ -78,25 +79,44 @@ def test_base64() -> None:
 
 
 def test_longer_than_any_context() -> None:
-    """What is longer than any context is counted at four characters a token beyond that length."""
-    counter = Counter("o200k_base")
-    for _ in range(3):
-        counter.text("ab " * (tokens.EXACT // 6))
+    """What is longer than any context is counted at four characters a token beyond that, in one text or in many."""
+    long = "ab " * (tokens.EXACT // 2)
     exact = Counter("o200k_base")
-    exact.text("ab " * (tokens.EXACT // 6))
-    assert counter.characters == 3 * exact.characters
-    rest = counter.characters - tokens.EXACT
-    assert abs(counter.text_tokens - 2 * exact.text_tokens - rest / 4) < 10
+    exact.text(long)
+    many, one = Counter("o200k_base"), Counter("o200k_base")
+    for _ in range(3):
+        many.text(long)
+    one.text(long * 3)
+    assert many.characters == one.characters == 3 * exact.characters
+    assert exact.text_tokens < tokens.EXACT < 2 * exact.text_tokens
+    assert many.text_tokens == 2 * exact.text_tokens + -(-len(long) // 4)
+    assert one.text_tokens == pytest.approx(tokens.EXACT + (len(long) * 3 - 3 * tokens.EXACT) / 4, rel=0.5)
+    assert one.text_tokens < 3 * exact.text_tokens
+
+
+def test_no_blanks_in_front_make_a_text_cheaper() -> None:
+    """Millions of characters of few tokens do not bring what follows to four characters a token."""
+    counter = Counter("o200k_base")
+    counter.text(" " * 5_000_000 + "門" * 10_000)
+    counter.text("門" * 10_000)
+    assert counter.text_tokens > 20_000
 
 
 def test_json_too_deep() -> None:
-    """A value too deep to be written, or with a lone surrogate, is uncountable; nothing else is raised."""
+    """A value too deep to be written is uncountable; nothing else is raised."""
     deep: list[object] = []
-    for _ in range(500):
+    for _ in range(5000):
         deep = [deep]
-    for value in (deep, "\ud800"):
-        with pytest.raises(Uncountable):
-            Counter("o200k_base").json(value)
+    with pytest.raises(Uncountable):
+        Counter("o200k_base").json(deep)
+
+
+def test_json_with_a_lone_surrogate() -> None:
+    """It counts like any other."""
+    whole, plain = Counter("o200k_base"), Counter("o200k_base")
+    whole.json({"a": "hello \ud800" * 50})
+    plain.json({"a": "hello " * 50})
+    assert whole.text_tokens > plain.text_tokens
 
 
 def test_only_text_counts() -> None:

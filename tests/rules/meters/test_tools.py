@@ -26,6 +26,32 @@ def test_nested_properties_count() -> None:
         assert counted([{"type": "function", "name": "f", "parameters": nested}]) > plain
 
 
+LONG = "Opens when the water is there. " * 100
+WITH_A_TEXT: dict[str, Any] = {
+    "of itself": {"type": "object", "description": LONG},
+    "of items": {"properties": {"a": {"type": "array", "items": {"type": "string", "description": LONG}}}},
+    "in a choice of items": {"properties": {"a": {"type": "array", "items": {"enum": [LONG]}}}},
+    "in a constant": {"properties": {"a": {"const": LONG}}},
+    "in a default": {"properties": {"a": {"type": "object", "default": {"b": LONG}}}},
+    "in examples": {"properties": {"a": {"examples": [LONG]}}},
+    "in a pattern": {"properties": {"a": {"type": "string", "pattern": LONG}}},
+    "of other properties": {"additionalProperties": {"type": "string", "description": LONG}},
+    "of properties by pattern": {"patternProperties": {"x": {"description": LONG}}},
+    "in a name that is no property's": {"properties": {"a": {}}, "required": ["a", LONG]},
+    "in a list of items": {"properties": {"a": {"prefixItems": [{"description": LONG}]}}},
+    "under a keyword that nobody knows": {"x-note": [LONG]},
+}
+
+
+@pytest.mark.parametrize("where", WITH_A_TEXT)
+def test_every_text_of_a_schema_counts(where: str) -> None:
+    """Once, wherever it stands."""
+    counter = Counter("o200k_base")
+    counter.text(LONG)
+    found = counted([{"type": "function", "name": "f", "parameters": WITH_A_TEXT[where]}])
+    assert counter.text_tokens * 0.99 < found < counter.text_tokens * 1.01 + 40
+
+
 def test_three_forms_agree() -> None:
     """The wrapped form of chat, the flat form of responses and the older bare form count alike."""
     function = {"name": "f", "description": "Does it.", "parameters": {"properties": {"a": {"enum": ["x", "y"]}}}}

@@ -7,8 +7,7 @@ import gzip
 import pytest
 
 from rules.meters import estimate
-from rules.meters.audio import most
-from rules.meters.estimate import ELSEWHERE
+from rules.meters.audio import ELSEWHERE, most
 from rules.meters.upload import read
 
 from .containers.samples import LASTS, sample

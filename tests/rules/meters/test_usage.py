@@ -108,11 +108,31 @@ def test_the_service_tier_is_a_short_word() -> None:
     assert usage.tier == "flex"
 
 
+def test_the_model_and_the_bill_are_kept() -> None:
+    """Where the reply tells them; what cannot be either is as if absent."""
+    findings = Findings("chat_completions")
+    for model in ("", "gpt-4o-2024-08-06", None, 7, "x" * 300, "a\0b"):
+        findings.take_model(model)
+    for cost in (0.25, -1, float("nan"), 1e9, "1", True, None):
+        findings.take(USAGE, {"cost": cost})
+    usage = findings.usage()
+    assert usage is not None
+    assert (usage.model, usage.usd, usage.tokens) == ("gpt-4o-2024-08-06", 0.25, None)
+
+
+def test_gemini_s_spoken_input_is_told_apart() -> None:
+    """It has a price of its own."""
+    details = [{"modality": "TEXT", "tokenCount": 7}, {"modality": "AUDIO", "tokenCount": 32}, {"modality": "AUDIO"}, 3]
+    usage = found({"promptTokenCount": 39, "promptTokensDetails": details}, body_format="gemini")
+    assert (usage.input_tokens, usage.audio_input) == (39, 32)
+
+
 _KEYS = st.sampled_from(
     [
         *("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens", "billed_units"),
         *("cache_read_input_tokens", "cache_creation_input_tokens", "prompt_tokens_details", "cached_tokens"),
         *("cache_write_tokens", "audio_tokens", "thoughtsTokenCount", "promptTokenCount", "type", "seconds", "tokens"),
+        *("cost", "promptTokensDetails", "modality", "tokenCount"),
     ]
 )
 _VALUES = st.recursive(
