@@ -41,7 +41,8 @@ _RETRYABLE = (socket.EAI_AGAIN,)  # the name server did not answer, or said SERV
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is dialled. `checked` is False for a place the operator named: the address table is not applied to it."""
+    """What is dialled. `checked` is False for a place the operator named: only what is reserved for ourselves is closed
+    to it."""
 
     host: str
     port: int
@@ -88,21 +89,18 @@ class Dialer:
 
         Raises AddressDenied, PortDenied, UpstreamRefused, UpstreamDnsTimeout, UpstreamConnectTimeout.
         """
-        found = await self._addresses_of(place)
-        if place.checked:
-            found = self._allowed(found, place.port)
+        found = self._allowed(await self._addresses_of(place), place)
         infos = [_info(address, place.port) for address in found]
         denied: list[AddressDenied | PortDenied] = []
 
         def make(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
             family, kind, protocol, _, sockaddr = info
-            if place.checked:
-                try:
-                    self.addresses.check(ip_address(sockaddr[0]), place.port)
-                except (AddressDenied, PortDenied) as fault:
-                    denied.append(fault)
-                    # an OSError, so that the race goes on to the next address
-                    raise OSError(errno.EACCES, "denied") from None
+            try:
+                self._check(ip_address(sockaddr[0]), place)
+            except (AddressDenied, PortDenied) as fault:
+                denied.append(fault)
+                # an OSError, so that the race goes on to the next address
+                raise OSError(errno.EACCES, "denied") from None
             return socket.socket(family, kind, protocol)
 
         try:
@@ -126,11 +124,15 @@ class Dialer:
             await asyncio.wait(pending)
         self._system.close()
 
-    def _allowed(self, found: list[Address], port: int) -> list[Address]:
+    def _check(self, address: Address, place: Place) -> None:
+        policy = self.addresses
+        (policy.check if place.checked else policy.check_named)(address, place.port)
+
+    def _allowed(self, found: list[Address], place: Place) -> list[Address]:
         kept, refused = [], None
         for address in found:
             try:
-                self.addresses.check(address, port)
+                self._check(address, place)
             except (AddressDenied, PortDenied) as fault:
                 refused = fault
             else:

@@ -12,6 +12,7 @@ answers; a connection carries one tick at a time and is kept while it has had no
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -81,6 +82,8 @@ class RedisHost:
         self._ticks: Any = self._make(url, None).connection_pool
         self._idle: list[AbstractConnection] = []
         self.address = self._address()
+        self.listeners: frozenset[tuple[str, int]] = frozenset()
+        """Where the server listens, as its name was resolved at the last `connect`: nobody else may be led there."""
 
     @staticmethod
     def _make(url: str, timeout: float | None) -> redis.asyncio.Redis:
@@ -115,6 +118,7 @@ class RedisHost:
 
         On a client of its own: a tick that fails meanwhile closes what ticks share, and may not close this.
         """
+        await self._resolve()
         client = self._make(self._url, CONNECT_TIMEOUT)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -133,6 +137,18 @@ class RedisHost:
             raise self._unavailable(error) from None
         finally:
             await self._close_quietly(client)
+
+    async def _resolve(self) -> None:
+        kwargs = self._ticks.connection_kwargs
+        if "path" in kwargs:
+            return
+        host, port = kwargs.get("host", "localhost"), int(kwargs.get("port", 6379))
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError, TimeoutError):
+            return  # connecting fails too, and says so; what was known stays reserved
+        self.listeners = frozenset((str(entry[4][0]).partition("%")[0], port) for entry in found)
 
     async def tick(self, key: bytes, args: Sequence[bytes | int]) -> bytes:
         """Run one tick. Raises StoreUnavailable; whether the script ran is then unknown."""
