@@ -286,7 +286,7 @@ class App:
         own += api_server(self.settings.environ)
 
         def reserved() -> list[ListensAt]:
-            store = self._store.listeners if self._store is not None else ()
+            store = self._store.places if self._store is not None else ()
             return [*admin, *((ipaddress.ip_address(text), port) for text, port in store)]
 
         # 443 is the catalogue's own; what else may use which port, `Egress` has decided on the name

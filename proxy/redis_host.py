@@ -82,7 +82,7 @@ class RedisHost:
         self._ticks: Any = self._make(url, None).connection_pool
         self._idle: list[AbstractConnection] = []
         self.address = self._address()
-        self.listeners: frozenset[tuple[str, int]] = frozenset()
+        self.places: frozenset[tuple[str, int]] = frozenset()
         """Where the server listens, as its name was resolved at the last `connect`: nobody else may be led there."""
 
     @staticmethod
@@ -148,7 +148,7 @@ class RedisHost:
                 found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError, TimeoutError):
             return  # connecting fails too, and says so; what was known stays reserved
-        self.listeners = frozenset((str(entry[4][0]).partition("%")[0], port) for entry in found)
+        self.places = frozenset((str(entry[4][0]).partition("%")[0], port) for entry in found)
 
     async def tick(self, key: bytes, args: Sequence[bytes | int]) -> bytes:
         """Run one tick. Raises StoreUnavailable; whether the script ran is then unknown."""
