@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import aiohappyeyeballs
 
@@ -35,6 +35,10 @@ HAPPY_EYEBALLS_DELAY_S = 0.25
 # getaddrinfo blocks its thread for as long as the system's resolver likes; these are ours, so that a dead name server
 # cannot starve the threads that read files.
 RESOLVER_THREADS = 8
+
+# What `localhost` and all below it mean, whatever a name server says (RFC 6761 section 6.3). Asked with its trailing
+# dot, a hosts file would not know it.
+_LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 _RETRYABLE = (socket.EAI_AGAIN,)  # the name server did not answer, or said SERVFAIL
 
@@ -145,7 +149,10 @@ class Dialer:
         literal = _literal(place)
         if literal is not None:
             return [literal]
-        name = f"{place.host.removesuffix('.')}." if place.checked else place.host
+        host = place.host.removesuffix(".").lower()
+        if host == "localhost" or host.endswith(".localhost"):
+            return list(_LOOPBACK)
+        name = f"{host}." if place.checked else place.host
         return [ip_address(text) for text in await self._resolve(name)]
 
     async def _resolve(self, name: str) -> list[str]:

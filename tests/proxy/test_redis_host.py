@@ -35,6 +35,23 @@ async def test_a_tick_runs_and_tells_the_epoch(server: RedisServer) -> None:
     assert reply.epoch > 0
 
 
+async def test_where_the_server_stands_is_known_once_it_was_looked_for() -> None:
+    """By every address of its name, reachable or not: callers must not be led there. A socket file has none."""
+    port = free_port()
+    for name, address in (("localhost", "127.0.0.1"), ("127.0.0.9", "127.0.0.9")):
+        host = RedisHost(f"redis://{name}:{port}/0")
+        assert not host.places
+        with pytest.raises(StoreUnavailable):
+            await host.connect()
+        assert (address, port) in host.places
+        await host.close()
+    local = RedisHost("unix:///nowhere/redis.sock")
+    with pytest.raises(StoreUnavailable):
+        await local.connect()
+    assert not local.places
+    await local.close()
+
+
 async def test_a_forgotten_script_is_loaded_again(server: RedisServer) -> None:
     """After FUNCTION FLUSH, as after a restart without data, the same tick goes through."""
     host = RedisHost(server.url, try_timeout=2.0)
