@@ -87,6 +87,8 @@ class RedisHost:
 
     @staticmethod
     def _make(url: str, timeout: float | None) -> redis.asyncio.Redis:
+        # a socket file knows no such thing
+        more = {} if url.startswith("unix://") else {"socket_keepalive": True}
         try:
             return redis.asyncio.Redis.from_url(
                 url,
@@ -95,8 +97,8 @@ class RedisHost:
                 retry_on_error=[],
                 socket_timeout=timeout,
                 socket_connect_timeout=CONNECT_TIMEOUT if timeout is None else timeout,
-                socket_keepalive=True,
                 protocol=2,
+                **more,
             )
         except (ValueError, exceptions.RedisError):
             raise StoreUnavailable("store: not a redis://, rediss:// or unix:// address") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -50,6 +51,17 @@ async def test_where_the_server_stands_is_known_once_it_was_looked_for() -> None
         await local.connect()
     assert not local.places
     await local.close()
+
+
+async def test_a_store_behind_a_socket_file(tmp_path: Path) -> None:
+    """unix:// is a store like any other."""
+    path = tmp_path / "redis.sock"
+    with redis_server("--unixsocket", str(path)):
+        host = RedisHost(f"unix://{path}", try_timeout=2.0)
+        await host.connect()
+        assert wire.reply(await host.tick(wire.meta_key("s"), TICK)).status == wire.DONE
+        assert host.address == str(path)
+        await host.close()
 
 
 async def test_a_forgotten_script_is_loaded_again(server: RedisServer) -> None:
