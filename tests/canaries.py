@@ -39,13 +39,22 @@ class Watch:
     def __init__(self) -> None:
         self.seen: Counter[str] = Counter()
         """Bytes by what they were: log, metrics, store, answers."""
+        self.leaks: list[str] = []
+        """What was found: whoever looked may have been called by code that catches what it raises."""
 
     def look(self, where: str, told: bytes | str) -> None:
         """Raises Leak."""
         data = told.encode("utf-8", "surrogateescape") if isinstance(told, str) else told
         self.seen[where] += len(data)
         if (found := _CANARY.search(data)) is not None:
-            raise Leak(f"a secret stands in the {where}, behind {data[max(0, found.start() - 120) : found.start()]!r}")
+            before = data[max(0, found.start() - 120) : found.start()]
+            self.leaks.append(f"a secret stands in the {where}, behind {before!r}")
+            raise Leak(self.leaks[-1])
+
+    def take(self) -> list[str]:
+        """The leaks so far; forgets them."""
+        leaks, self.leaks = self.leaks, []
+        return leaks
 
 
 WATCH = Watch()

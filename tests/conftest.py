@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +26,13 @@ def pytest_configure(config: pytest.Config) -> None:
         return record
 
     logging.setLogRecordFactory(looked_at)
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_told() -> Iterator[None]:
+    """A leak fails the test it happens in, whoever caught what it raised."""
+    yield
+    assert WATCH.take() == []
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
