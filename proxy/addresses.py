@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from .faults import AddressDenied, PortDenied
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+ListensAt = tuple[Address, int]
+"""Where something listens: an address, and a port."""
 
 # Everything in IPv4 that is not plain global unicast (threats 1.3 rule 2; IANA special-purpose registry), and the
 # cloud agent 168.63.129.16, which is global by the registry.
@@ -129,48 +131,93 @@ def is_of_this_machine(address: Address) -> bool:
     return True
 
 
+def listened_at(host: str) -> list[Address]:
+    """The addresses a listen host stands for; the unspecified ones for an empty host. Raises OSError for a name that
+    has none."""
+    if not host:
+        return [IPv4Address(0), IPv6Address(0)]
+    try:
+        return [ip_address(host)]
+    except ValueError:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return sorted({ip_address(str(entry[4][0]).partition("%")[0]) for entry in found}, key=str)
+
+
+def api_server(environ: Mapping[str, str]) -> list[ListensAt]:
+    """Kubernetes' API server as every pod is told of it (threats 1.3 rule 3); an address, never a name."""
+    try:
+        address = ip_address(environ.get("KUBERNETES_SERVICE_HOST", ""))
+        return [(address, int(environ.get("KUBERNETES_SERVICE_PORT", "443")))]
+    except ValueError:
+        return []
+
+
 class AddressPolicy:
     """Says of an address and a port whether they may be dialled.
 
-    `own`: our listen addresses; never dialled, not even by an allow rule. An unspecified address (`0.0.0.0`, `::`)
-    stands for every address of this machine, as `of_this_machine` tells. `allow`: (range, port) pairs the operator
-    exempts. `ports`: what may be dialled without such a rule (the default is Egress.ports of the policy).
+    `own`: where we listen for workers, and what else no allow rule opens. `reserved`: what only we may reach, the
+    admin port and the store, asked anew at each dial; not even a place that the operator named leads there. An
+    unspecified address (`0.0.0.0`, `::`) among them stands for every address of this machine, as `of_this_machine`
+    tells. `allow`: (range, port) pairs the operator exempts. `ports`: what may be dialled without such a rule (the
+    default is Egress.ports of the policy).
     """
 
     def __init__(
         self,
-        own: Iterable[tuple[Address, int]] = (),
+        own: Iterable[ListensAt] = (),
         allow: Iterable[tuple[str, int]] = (),
         ports: Collection[int] = (80, 443),
         of_this_machine: Callable[[Address], bool] = is_of_this_machine,
+        reserved: Callable[[], Iterable[ListensAt]] = tuple,
     ) -> None:
-        self._own = frozenset(own)
-        self._own_everywhere = frozenset(port for address, port in self._own if address.is_unspecified)
+        self._own = tuple(own)
+        self._reserved = reserved
         self._allow: tuple[tuple[Network, int], ...] = tuple((ip_network(text), port) for text, port in allow)
         self._ports = frozenset(ports)
         self._of_this_machine = of_this_machine
 
     def check(self, address: Address, port: int) -> None:
         """Raises AddressDenied or PortDenied. Inner and outer addresses must both pass (threats 1.3 rule 1)."""
-        inner = embedded(address) if isinstance(address, IPv6Address) else []
-        if any(self._is_own(one, port) for one in (address, *inner)):
+        every = _with_embedded(address)
+        if self._leads_to((*self._own, *self._reserved()), every, port):
             raise AddressDenied
         exempt = self._is_allowed(address, port)
         if not exempt and port not in self._ports:
             raise PortDenied
+        if any(one.is_unspecified for one in every):
+            # no network has such an address; the kernel takes it for this machine, whatever range was allowed
+            raise AddressDenied
         if not (exempt or is_global_unicast(address)):
             raise AddressDenied
-        for one in inner:
+        for one in every[1:]:
             if not (is_global_unicast(one) or self._is_allowed(one, port)):
                 raise AddressDenied
 
-    def _is_own(self, address: Address, port: int) -> bool:
-        if (address, port) in self._own:
+    def check_named(self, address: Address, port: int) -> None:
+        """For a place that the operator named: anywhere but what only we may reach. Raises AddressDenied."""
+        if self._leads_to(self._reserved(), _with_embedded(address), port):
+            raise AddressDenied
+
+    def _leads_to(self, listeners: Iterable[ListensAt], dialled: Collection[Address], port: int) -> bool:
+        return any(
+            port == its_port and any(self._is_one(address, listening) for address in dialled)
+            for listening, its_port in listeners
+        )
+
+    def _is_one(self, dialled: Address, listening: Address) -> bool:
+        if dialled == listening:
             return True
-        return port in self._own_everywhere and (address.is_unspecified or self._of_this_machine(address))
+        if dialled.is_unspecified:  # the kernel dials this machine
+            return listening.is_unspecified or self._of_this_machine(listening)
+        return listening.is_unspecified and self._of_this_machine(dialled)
 
     def _is_allowed(self, address: Address, port: int) -> bool:
         return any(
             port == allowed and network.version == address.version and address in network
             for network, allowed in self._allow
         )
+
+
+def _with_embedded(address: Address) -> list[Address]:
+    """The address, and every IPv4 address inside it."""
+    return [address, *embedded(address)] if isinstance(address, IPv6Address) else [address]

@@ -30,7 +30,7 @@ from rules.meters import load as load_vocabularies
 from rules.policy import Policy
 
 from . import upstream as upstream_room
-from .addresses import AddressPolicy
+from .addresses import AddressPolicy, ListensAt, api_server, listened_at
 from .admin.guard import guard
 from .admin.keys import KeyRoutes
 from .admin.server import Admin
@@ -102,6 +102,7 @@ class App:
         self.proxy_address = settings.listen
         self.admin_address = settings.admin
         self._in_force = self._build(reloader.policy)
+        self._store: RedisHost | None = None
 
     @property
     def policy(self) -> Policy:
@@ -120,9 +121,11 @@ class App:
         loop = asyncio.get_running_loop()
         store = settings.store or policy.store
         keyring = Keyring(lambda: self.policy, self.metrics, self.now_ms)
+        if store != "memory":
+            self._store = _shared(store, settings.timeouts.store_try)
         self.gate = Gate(
             now_ms=self.now_ms,
-            store=_shared(store, settings.timeouts.store_try) if store != "memory" else None,
+            store=self._store,
             fallback=settings.fallback,
             on_rests=keyring.on_rests,
         )
@@ -221,8 +224,15 @@ class App:
 
     def veto(self, policy: Policy) -> str | None:
         """Why a policy may not come into force on this address, or None (design 4.1)."""
-        listen = self.settings.listen
-        if listen.loopback or policy.clients.tokens or policy.clients.anonymous == "everyone":
+        listen, everyone = self.settings.listen, policy.clients.anonymous == "everyone"
+        if listen.loopback:
+            return None
+        if everyone and "*" in (policy.egress.allow or ()):
+            return (
+                f"{listen} can be reached from the network, and would lead everyone everywhere; name the hosts in"
+                " egress: {allow: …}, or write clients: {anonymous: nobody}"
+            )
+        if policy.clients.tokens or everyone:
             return None
         return (
             f"{listen} can be reached from the network, and no clients are configured; give them tokens"
@@ -266,15 +276,22 @@ class App:
         return server, Address(address.host and host, port)
 
     def _addresses(self, policy: Policy) -> AddressPolicy:
-        own = []
-        for address, flag in ((self.proxy_address, "--listen"), (self.admin_address, "--admin")):
+        own: list[ListensAt] = []
+        admin: list[ListensAt] = []
+        for places, address, flag in ((own, self.proxy_address, "--listen"), (admin, self.admin_address, "--admin")):
             try:
-                literals = _literals(address.host)
+                places += [(one, address.port) for one in listened_at(address.host)]
             except OSError as error:
                 raise AddressInUse(_cannot_listen(address, flag, error)) from None
-            own += [(ipaddress.ip_address(text), address.port) for text in literals]
-        ports = {*policy.egress.ports, *(port for _, port in policy.egress.addresses)}
-        return AddressPolicy(own=own, allow=policy.egress.addresses, ports=ports)
+        own += api_server(self.settings.environ)
+
+        def reserved() -> list[ListensAt]:
+            store = self._store.places if self._store is not None else ()
+            return [*admin, *((ipaddress.ip_address(text), port) for text, port in store)]
+
+        # 443 is the catalogue's own; what else may use which port, `Egress` has decided on the name
+        ports = {443, *policy.egress.ports}
+        return AddressPolicy(own=own, allow=policy.egress.addresses, ports=ports, reserved=reserved)
 
     def _is_own(self, authority: Authority) -> bool:
         """A target that is this very port: by the address we listen on, or by any loopback name of it."""
@@ -352,17 +369,6 @@ def _cannot_listen(address: Address, flag: str, error: Exception) -> str:
     # asyncio puts a sentence of its own into strerror; the number has the system's plain words
     reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else "not possible"
     return f"cannot listen on {address}: {reason}; choose another address with {flag}"
-
-
-def _literals(host: str) -> list[str]:
-    """The addresses a listen host stands for."""
-    if not host:
-        return ["0.0.0.0", "::"]  # noqa: S104  (compared, not bound)
-    try:
-        return [str(ipaddress.ip_address(host))]
-    except ValueError:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        return sorted({str(entry[4][0]).partition("%")[0] for entry in found})
 
 
 def _render(problem: Problem, call_id: str) -> tuple[bytes, Fields]:

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import aiohappyeyeballs
 
@@ -36,12 +36,17 @@ HAPPY_EYEBALLS_DELAY_S = 0.25
 # cannot starve the threads that read files.
 RESOLVER_THREADS = 8
 
+# What `localhost` and all below it mean, whatever a name server says (RFC 6761 section 6.3). Asked with its trailing
+# dot, a hosts file would not know it.
+_LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
+
 _RETRYABLE = (socket.EAI_AGAIN,)  # the name server did not answer, or said SERVFAIL
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is dialled. `checked` is False for a place the operator named: the address table is not applied to it."""
+    """What is dialled. `checked` is False for a place the operator named: only what is reserved for ourselves is closed
+    to it."""
 
     host: str
     port: int
@@ -88,21 +93,18 @@ class Dialer:
 
         Raises AddressDenied, PortDenied, UpstreamRefused, UpstreamDnsTimeout, UpstreamConnectTimeout.
         """
-        found = await self._addresses_of(place)
-        if place.checked:
-            found = self._allowed(found, place.port)
+        found = self._allowed(await self._addresses_of(place), place)
         infos = [_info(address, place.port) for address in found]
         denied: list[AddressDenied | PortDenied] = []
 
         def make(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
             family, kind, protocol, _, sockaddr = info
-            if place.checked:
-                try:
-                    self.addresses.check(ip_address(sockaddr[0]), place.port)
-                except (AddressDenied, PortDenied) as fault:
-                    denied.append(fault)
-                    # an OSError, so that the race goes on to the next address
-                    raise OSError(errno.EACCES, "denied") from None
+            try:
+                self._check(ip_address(sockaddr[0]), place)
+            except (AddressDenied, PortDenied) as fault:
+                denied.append(fault)
+                # an OSError, so that the race goes on to the next address
+                raise OSError(errno.EACCES, "denied") from None
             return socket.socket(family, kind, protocol)
 
         try:
@@ -126,11 +128,15 @@ class Dialer:
             await asyncio.wait(pending)
         self._system.close()
 
-    def _allowed(self, found: list[Address], port: int) -> list[Address]:
+    def _check(self, address: Address, place: Place) -> None:
+        policy = self.addresses
+        (policy.check if place.checked else policy.check_named)(address, place.port)
+
+    def _allowed(self, found: list[Address], place: Place) -> list[Address]:
         kept, refused = [], None
         for address in found:
             try:
-                self.addresses.check(address, port)
+                self._check(address, place)
             except (AddressDenied, PortDenied) as fault:
                 refused = fault
             else:
@@ -143,7 +149,10 @@ class Dialer:
         literal = _literal(place)
         if literal is not None:
             return [literal]
-        name = f"{place.host.removesuffix('.')}." if place.checked else place.host
+        host = place.host.removesuffix(".").lower()
+        if host == "localhost" or host.endswith(".localhost"):
+            return list(_LOOPBACK)
+        name = f"{host}." if place.checked else place.host
         return [ip_address(text) for text in await self._resolve(name)]
 
     async def _resolve(self, name: str) -> list[str]:

@@ -30,7 +30,7 @@ from .lessons import Lessons
 from .log import CallLog, Record
 from .measure import Measure
 from .metrics import Metrics
-from .redaction import masked, masked_fields
+from .redaction import Veil
 from .refusal import problem_of
 from .stream import Passage, relay
 from .tunnel import Tunnels
@@ -263,10 +263,12 @@ class Exchange:
                     raise Problem("no_key", _USELESS.format(name), retry_after_ms=1000)
             elif errand.endpoint.body != "none":
                 passage = Passage(errand.endpoint.body, reply, asked_usage=errand.asked_usage)
-            if reply.status >= 300:
-                secret = outgoing.secret_of(errand.service, grant).encode()
-                reply.headers, first = masked_fields(reply.headers, secret), masked(first, secret)
-            await self._relay(call, record, reply, passage, (first,) if first else ())
+            veil = Veil(outgoing.secret_of(errand.service, grant)) if errand.pooled else None
+            if veil is not None:
+                reply.reason, reply.headers = veil.over(reply.reason), veil.over_fields(reply.headers)
+                if reply.status >= 300 and reply.complete:
+                    reply.headers, first = veil.over_error(reply.headers, first)
+            await self._relay(call, record, reply, passage, (first,) if first else (), veil)
             return True
         except BaseException:
             reply.abort()
@@ -275,7 +277,13 @@ class Exchange:
             self._finish(errand, grant, passage, counted=counted, whole=reply.complete, status=reply.status)
 
     async def _relay(
-        self, call: Call, record: Record, reply: Reply, passage: Passage | None, first: tuple[bytes, ...]
+        self,
+        call: Call,
+        record: Record,
+        reply: Reply,
+        passage: Passage | None,
+        first: tuple[bytes, ...],
+        veil: Veil | None = None,
     ) -> None:
         """Step 6. Whatever ends it, the reply is released or aborted."""
         record.status, record.origin = reply.status, "upstream"
@@ -290,7 +298,7 @@ class Exchange:
         try:
             if not first and not reply.buffered:
                 await answer.flush()
-            await relay(reply, answer, tap, first, edit)
+            await relay(reply, answer, tap, first, edit, veil)
             reply.release()
         except UpstreamProblem as fault:
             if not answer.started:

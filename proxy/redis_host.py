@@ -12,6 +12,7 @@ answers; a connection carries one tick at a time and is kept while it has had no
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -99,9 +100,13 @@ class RedisHost:
         self.faults: Counter[Fault] = Counter()
         """What went wrong so far, each try by itself."""
         self.address = self._address()
+        self.places: frozenset[tuple[str, int]] = frozenset()
+        """Where the server listens, as its name was resolved at the last `connect`: nobody else may be led there."""
 
     @staticmethod
     def _make(url: str, timeout: float | None) -> redis.asyncio.Redis:
+        # a socket file knows no such thing
+        more = {} if url.startswith("unix://") else {"socket_keepalive": True}
         try:
             return redis.asyncio.Redis.from_url(
                 url,
@@ -110,8 +115,8 @@ class RedisHost:
                 retry_on_error=[],
                 socket_timeout=timeout,
                 socket_connect_timeout=CONNECT_TIMEOUT if timeout is None else timeout,
-                socket_keepalive=True,
                 protocol=2,
+                **more,
             )
         except (ValueError, exceptions.RedisError):
             raise StoreUnavailable("store: not a redis://, rediss:// or unix:// address", "address") from None
@@ -134,6 +139,7 @@ class RedisHost:
 
         On a client of its own: a tick that fails meanwhile closes what ticks share, and may not close this.
         """
+        await self._resolve()
         client = self._make(self._url, CONNECT_TIMEOUT)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -153,6 +159,18 @@ class RedisHost:
             raise self._unavailable(error) from None
         finally:
             await self._close_quietly(client)
+
+    async def _resolve(self) -> None:
+        kwargs = self._ticks.connection_kwargs
+        if "path" in kwargs:
+            return
+        host, port = kwargs.get("host", "localhost"), int(kwargs.get("port", 6379))
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError, TimeoutError):
+            return  # connecting fails too, and says so; what was known stays reserved
+        self.places = frozenset((str(entry[4][0]).partition("%")[0], port) for entry in found)
 
     async def tick(self, key: bytes, args: Sequence[bytes | int]) -> bytes:
         """Run one tick. Raises StoreUnavailable."""

@@ -17,6 +17,7 @@ from rules.settling import Ending
 from . import headers
 from .call import Answer
 from .faults import UpstreamProblem, UpstreamProtocol
+from .redaction import Veil
 from .upstream import Reply
 
 _STEP = 65_536
@@ -30,23 +31,26 @@ async def relay(
     tap: Callable[[bytes], None] | None,
     first: tuple[bytes, ...] = (),
     edit: Edit | None = None,
+    veil: Veil | None = None,
 ) -> None:
-    """Send the rest of a reply's body. `first` are pieces that were read before, and come first. What `edit` takes out
-    the tap has seen.
+    """Send the rest of a reply's body. `first` are pieces that were read before, and come first. What `edit` takes out,
+    and what `veil` hides, the tap has seen.
 
     Raises ClientGone, and what Reply raises when the upstream breaks off.
     """
     for piece in first:
         if tap is not None:
             tap(piece)
-        await answer.write(piece)
+        await answer.write(piece if veil is None else veil.feed(piece))
     if edit is not None:
-        await _relay_edited(reply, answer, tap, edit)
+        await _relay_edited(reply, answer, tap, edit, veil)
         return
     held: bytes | None = None
     async for piece in reply.chunks():
         if tap is not None:
             tap(piece)
+        if veil is not None:
+            piece = veil.feed(piece)
         if held is not None:
             await answer.write(held)
         if reply.complete:
@@ -55,24 +59,28 @@ async def relay(
         else:
             held = None
             await answer.write(piece)
-    await answer.end(held or b"")
+    await answer.end((held or b"") + (veil.finish() if veil is not None else b""))
 
 
-async def _relay_edited(reply: Reply, answer: Answer, tap: Callable[[bytes], None] | None, edit: Edit) -> None:
+async def _relay_edited(
+    reply: Reply, answer: Answer, tap: Callable[[bytes], None] | None, edit: Edit, veil: Veil | None
+) -> None:
     try:
         async for piece in reply.chunks():
             if tap is not None:
                 tap(piece)
             for part in edit.feed(piece):
-                await answer.write(part)
+                await answer.write(part if veil is None else veil.feed(part))
             # the head leaves even if all that has come of the body is half an event
             await answer.flush()
         edit.close()
     except UpstreamProblem:
         # what came before the break was the client's too
-        await answer.write(edit.finish())
+        left = edit.finish()
+        await answer.write(left if veil is None else veil.feed(left))
         raise
-    await answer.end(edit.finish())
+    left = edit.finish()
+    await answer.end(left if veil is None else veil.feed(left) + veil.finish())
 
 
 class Passage:

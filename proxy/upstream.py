@@ -55,7 +55,7 @@ class Target:
 
     `host` and `port` are the checked authority: what Host and SNI say. IPv6 is written without brackets. `connect_to`
     is dialled instead, where the operator said so. `ca` is PEM text of extra roots. `checked` is False when the
-    operator named the place (`upstream:`, `connect_to:`): then the address table is not applied.
+    operator named the place (`upstream:`, `connect_to:`): then it may be any but what is reserved for ourselves.
     """
 
     scheme: str

@@ -1,7 +1,7 @@
 """A real `headgate serve` for tests: started from source on free ports, stopped with SIGTERM, its log kept.
 
-Laws: it is ready when the ready-file is there; on SIGTERM it must exit 0; and no canary (a secret the test gave it)
-may stand in what it printed.
+Laws: it is ready when the ready-file is there; on SIGTERM it must exit 0; and no secret (canaries.py, or what the test
+names) may stand in what it printed or in what its admin port says.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import watchfiles
+
+from .canaries import WATCH
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_MS = 30_000
@@ -39,7 +42,7 @@ def finished(
     directory: Path, *arguments: str, more: Mapping[str, str] | None = None, timeout: float = 30
 ) -> subprocess.CompletedProcess[str]:
     """Run headgate to its end; for commands that answer, and for starts that must fail."""
-    return subprocess.run(
+    done = subprocess.run(
         command(*arguments),
         cwd=directory,
         env=environment(directory, more or {}),
@@ -47,6 +50,8 @@ def finished(
         text=True,
         timeout=timeout,
     )
+    WATCH.look("output of commands", done.stdout + done.stderr)
+    return done
 
 
 @dataclass(kw_only=True)
@@ -82,6 +87,18 @@ class Headgate:
                 return
         raise AssertionError(f"it did not come about:\n{self.log}")
 
+    def look_at_admin(self) -> None:
+        """What the admin port says to whoever asks holds no secret."""
+        for path in ("/metrics", "/healthz", "/readyz", "/api/keys"):
+            try:
+                with urllib.request.urlopen(self.admin + path, timeout=10) as reply:
+                    said = reply.read()
+            except urllib.error.HTTPError as error:
+                said = error.read()
+            except OSError:
+                return  # a test has stopped it
+            WATCH.look("metrics" if path == "/metrics" else "answers", said)
+
     def terminate(self) -> None:
         """Ask it to stop; does not wait."""
         self.process.send_signal(signal.SIGTERM)
@@ -98,10 +115,12 @@ class Headgate:
     def stop(self) -> None:
         """SIGTERM; it must exit 0 and must not have printed a secret."""
         if not self.stopped:
+            self.look_at_admin()
             self.terminate()
             code = self.wait()
             assert code == 0, f"headgate exited {code}:\n{self.log}"
         printed = self.log
+        WATCH.look("log", printed)
         for canary in self.canaries:
             assert canary not in printed, "a secret stands in headgate's log"
         assert "Traceback" not in printed, f"headgate printed a traceback:\n{printed}"

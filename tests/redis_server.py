@@ -1,4 +1,7 @@
-"""A real redis-server on a free port, started by the tests and killed by them."""
+"""A real redis-server on a free port, started by the tests and killed by them.
+
+Law: before it goes, all that it holds is written out once and looked through for secrets (canaries.py).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .canaries import WATCH
+
+_SNAPSHOT = "looked-through.rdb"
 
 
 def free_port() -> int:
@@ -28,6 +35,7 @@ class RedisServer:
         self._directory = directory
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
+        self._stalled = False
 
     def start(self) -> None:
         """Run the server and wait until it takes connections."""
@@ -38,6 +46,7 @@ class RedisServer:
                 program,
                 *f"--port {self.port} --bind 127.0.0.1 --appendonly no --daemonize no --save".split(),
                 "",
+                *f"--rdbcompression no --dbfilename {_SNAPSHOT}".split(),
                 "--dir",
                 str(self._directory),
                 *self._options,
@@ -66,16 +75,35 @@ class RedisServer:
     def stall(self, stalled: bool) -> None:
         """Stop the process where it is, or let it go on: its connections stay open meanwhile."""
         assert self._process is not None
+        self._stalled = stalled
         self._process.send_signal(signal.SIGSTOP if stalled else signal.SIGCONT)
 
     def kill(self) -> None:
         """End the server at once, as a crash would."""
         if self._process is not None:
+            kept = self._kept()
             self._process.kill()
             self._process.wait()
             if self._process.stdout is not None:
                 self._process.stdout.close()
             self._process = None
+            self._stalled = False
+            WATCH.look("store", kept)
+
+    def _kept(self) -> bytes:
+        """All it holds, uncompressed; nothing where it has died, stands still or wants a password."""
+        assert self._process is not None
+        if self._stalled or self._process.poll() is not None:
+            return b""
+        snapshot = self._directory / _SNAPSHOT
+        try:
+            if self.command("SAVE") != "OK":
+                return b""
+            return snapshot.read_bytes()
+        except OSError:
+            return b""
+        finally:
+            snapshot.unlink(missing_ok=True)  # a server that starts anew here starts empty
 
 
 @contextmanager

@@ -13,8 +13,10 @@ from proxy.addresses import (
     Address,
     AddressPolicy,
     HostInvalid,
+    api_server,
     embedded,
     is_of_this_machine,
+    listened_at,
     parse_host,
 )
 from proxy.faults import AddressDenied, PortDenied
@@ -165,6 +167,95 @@ def test_wildcard_listener_denies_every_own_address() -> None:
     )
     assert allowed(policy, "10.1.2.3", 8080) == "address_denied"
     assert allowed(policy, "10.1.2.4", 8080) == "ok"
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0", "::", "::ffff:0.0.0.0", "64:ff9b::"])
+def test_an_unspecified_address_is_never_dialled(text: str) -> None:
+    """The kernel takes it for this machine, so no range opens it, on any port."""
+    everything = AddressPolicy(allow=[("0.0.0.0/0", 8080), ("::/0", 8080)])
+    assert allowed(everything, text, 8080) == "address_denied"
+    assert allowed(everything, "127.0.0.1", 8080) == "ok"
+
+
+ADMIN = (ip_address("127.0.0.1"), 9091)
+REDIS = (ip_address("10.1.2.3"), 6379)
+
+
+def reserving(*places: tuple[Address, int]) -> AddressPolicy:
+    """A policy that opens everything but these."""
+    opened = [(network, port) for network in ("0.0.0.0/0", "::/0") for port in (6379, 9091)]
+    here: set[Address] = {ip_address("127.0.0.1"), ip_address("10.9.9.9")}
+    return AddressPolicy(allow=opened, of_this_machine=here.__contains__, reserved=lambda: places)
+
+
+def named(policy: AddressPolicy, text: str, port: int) -> bool:
+    """Whether a place that the operator named may be dialled."""
+    try:
+        policy.check_named(ip_address(text), port)
+    except AddressDenied:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("text", "port", "open_to_us"),
+    [
+        ("127.0.0.1", 9091, False),
+        ("::ffff:127.0.0.1", 9091, False),
+        ("127.0.0.1", 6379, True),
+        ("127.0.0.2", 9091, True),
+        ("10.1.2.3", 6379, False),
+        ("::ffff:10.1.2.3", 6379, False),
+        ("64:ff9b::10.1.2.3", 6379, False),
+        ("10.1.2.3", 9091, True),
+        ("10.1.2.4", 6379, True),
+    ],
+)
+def test_what_only_we_may_reach_is_closed_to_rules_and_operators(text: str, port: int, open_to_us: bool) -> None:
+    """Admin port and store: no allow rule, and no place that the operator named, leads there (C11, C12)."""
+    policy = reserving(ADMIN, REDIS)
+    assert (allowed(policy, text, port) == "ok") is open_to_us
+    assert named(policy, text, port) is open_to_us
+
+
+def test_the_operator_s_unspecified_address_is_this_machine() -> None:
+    """`upstream: http://0.0.0.0:9091` is the admin port on loopback, `http://0.0.0.0:6379` is not another's Redis."""
+    policy = reserving(ADMIN, REDIS)
+    assert not named(policy, "0.0.0.0", 9091)
+    assert not named(policy, "::", 9091)
+    assert named(policy, "0.0.0.0", 6379)
+    everywhere = reserving((ip_address("0.0.0.0"), 9091))
+    assert not named(everywhere, "0.0.0.0", 9091)
+    assert not named(everywhere, "10.9.9.9", 9091)
+    assert named(everywhere, "10.1.2.3", 9091)
+
+
+def test_what_is_reserved_is_asked_anew() -> None:
+    """A store whose name leads elsewhere after a failover is closed there from then on."""
+    places = [REDIS]
+    policy = AddressPolicy(allow=[("10.0.0.0/8", 6379)], reserved=lambda: places)
+    assert allowed(policy, "10.1.2.4", 6379) == "ok"
+    places[:] = [(ip_address("10.1.2.4"), 6379)]
+    assert allowed(policy, "10.1.2.4", 6379) == "address_denied"
+    assert allowed(policy, "10.1.2.3", 6379) == "ok"
+
+
+def test_the_api_server_of_the_cluster_is_known() -> None:
+    """By the variables every pod has; what is no address there is nothing to deny."""
+    told = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "6443"}
+    assert api_server(told) == [(ip_address("10.96.0.1"), 6443)]
+    assert api_server({"KUBERNETES_SERVICE_HOST": "10.96.0.1"}) == [(ip_address("10.96.0.1"), 443)]
+    assert api_server({}) == []
+    assert api_server({**told, "KUBERNETES_SERVICE_PORT": "tcp://10.96.0.1:443"}) == []
+
+
+def test_a_listen_host_stands_for_addresses() -> None:
+    """Nothing for everything, a literal for itself, a name for what it resolves to."""
+    assert listened_at("") == [ip_address("0.0.0.0"), ip_address("::")]
+    assert listened_at("10.1.2.3") == [ip_address("10.1.2.3")]
+    assert ip_address("127.0.0.1") in listened_at("localhost")
+    with pytest.raises(OSError):
+        listened_at("no such name")
 
 
 def test_own_interfaces_are_known() -> None:

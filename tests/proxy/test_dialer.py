@@ -165,6 +165,19 @@ async def test_no_search_list(make: Make) -> None:
     assert names.asked == ["redis.", "redis"]
 
 
+@pytest.mark.parametrize("host", ["localhost", "localhost.", "LocalHost", "a.localhost"])
+async def test_localhost_is_loopback_and_nobody_is_asked(host: str, make: Make) -> None:
+    """Whatever a name server would say: denied like 127.0.0.1, and reached where 127.0.0.1 is (RFC 6761)."""
+    async with raw_server(answering(ok())) as server:
+        names = Names(["8.8.8.8"])
+        (await make(names, loopback(server.port)).dial(Place(host, server.port, True))).close()
+        (await make(names).dial(Place(host, server.port, False))).close()
+        with pytest.raises(AddressDenied):
+            await make(names).dial(Place(host, 443, True))
+        assert not names.asked
+    assert len(server.connections) == 2
+
+
 async def test_operators_place_is_dialled_as_it_is(make: Make) -> None:
     """An unchecked place may be anywhere: the operator named it."""
     async with raw_server(answering(ok())) as server:

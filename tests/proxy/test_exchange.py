@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 
@@ -91,6 +92,52 @@ async def test_a_key_that_the_upstream_echoes_is_hidden_from_the_client() -> Non
     assert json.loads(error.body)["error"]["message"] == f"key {'*' * len(key)} may not do this"
     assert error.headers["X-Key"] == "*" * len(key)
     assert (location, body) == (f"/a?key={'*' * len(key)}&b=c", b"*" * len(key))
+
+
+_A = KEYS["KEY_A"].encode()
+_SSE = b"Content-Type: text/event-stream\r\n"
+
+
+def _pieces(*pieces: bytes, head: bytes = b"") -> bytes:
+    """A 200 in chunks."""
+    chunks = b"".join([b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b"")])
+    return b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n\r\n%b" % (head, chunks)
+
+
+def _packed(body: bytes) -> bytes:
+    """A 400 that is packed."""
+    data = gzip.compress(body)
+    head = b"HTTP/1.1 400 No\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    return head % len(data) + data
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (ok(b"<" + _A + b">"), b"<*>"),
+        (_pieces(b"<", _A[:5], _A[5:], b">"), b"<*>"),
+        (_pieces(b"<" + _A + _A[:7], b"x"), b"<*" + _A[:7] + b"x"),
+        (_pieces(b"<" + _A[:7]), b"<" + _A[:7]),
+        (_pieces(b'data: {"a":"' + _A[:9], _A[9:] + b'"}\n\n', b"data: [DONE]\n\n", head=_SSE),
+         b'data: {"a":"*"}\n\ndata: [DONE]\n\n'),
+        (_packed(b"<" + _A + b">"), b"<*>"),
+        (b"HTTP/1.1 404 No\r\nContent-Length: 70000\r\n\r\n" + (b"x" * 65_530 + _A).ljust(70_000, b"y"),
+         b"x" * 65_530 + b"*" + b"y" * (70_000 - 65_530 - len(_A))),
+    ],
+    ids=["whole", "cut", "begun twice", "never whole", "event stream", "packed error", "across the first piece"],
+)  # fmt: skip
+@pytest.mark.parametrize("stream", [b"", b', "stream": true'])
+async def test_a_key_that_is_echoed_in_a_body_is_hidden_wherever_it_is_cut(
+    answer: bytes, shown: bytes, stream: bytes
+) -> None:
+    """Of good answers too: whoever may use a pool may not take its keys home."""
+    body = CHAT[:-1] + stream + b"}"
+    async with (
+        raw_server(answering(answer)) as upstream,
+        corridor(service(upstream, ROOMY, keys="[{name: a, env: KEY_A}]")) as front,
+    ):
+        reply = await front.ask(body=body)
+    assert reply.body == shown.replace(b"*", b"*" * len(_A))
 
 
 # what a reply teaches

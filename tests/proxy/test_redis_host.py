@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -33,6 +34,34 @@ async def test_a_tick_runs_and_tells_the_epoch(server: RedisServer) -> None:
     await host.close()
     assert (reply.status, reply.waiting) == (wire.DONE, 0)
     assert reply.epoch > 0
+
+
+async def test_where_the_server_stands_is_known_once_it_was_looked_for() -> None:
+    """By every address of its name, reachable or not: callers must not be led there. A socket file has none."""
+    port = free_port()
+    for name, address in (("localhost", "127.0.0.1"), ("127.0.0.9", "127.0.0.9")):
+        host = RedisHost(f"redis://{name}:{port}/0")
+        assert not host.places
+        with pytest.raises(StoreUnavailable):
+            await host.connect()
+        assert (address, port) in host.places
+        await host.close()
+    local = RedisHost("unix:///nowhere/redis.sock")
+    with pytest.raises(StoreUnavailable):
+        await local.connect()
+    assert not local.places
+    await local.close()
+
+
+async def test_a_store_behind_a_socket_file(tmp_path: Path) -> None:
+    """unix:// is a store like any other."""
+    path = tmp_path / "redis.sock"
+    with redis_server("--unixsocket", str(path)):
+        host = RedisHost(f"unix://{path}", try_timeout=2.0)
+        await host.connect()
+        assert wire.reply(await host.tick(wire.meta_key("s"), TICK)).status == wire.DONE
+        assert host.address == str(path)
+        await host.close()
 
 
 async def test_a_forgotten_script_is_loaded_again(server: RedisServer) -> None:
