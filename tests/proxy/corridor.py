@@ -11,6 +11,7 @@ import contextlib
 import functools
 import io
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -76,6 +77,7 @@ class Corridor:
     call_log: CallLog
     keyring: Keyring
     written: io.StringIO
+    listener: Listener
     reload: Callable[[str], None]
     """Puts another configuration in force, as App does it."""
     refused: list[str] = field(default_factory=list)
@@ -128,8 +130,10 @@ async def corridor(
     timeouts: Timeouts | None = None,
     lookup: Lookup | None = None,
     own: Callable[[Authority], bool] = lambda _: False,
+    leaf_context: Callable[[str], ssl.SSLContext] | None = None,
+    make_listener: type[Listener] = Listener,
 ) -> AsyncIterator[Corridor]:
-    """Serve `config` on a free port until the block ends."""
+    """Serve `config` on a free port until the block ends. `leaf_context`: intercepts tunnels with these."""
     loop = asyncio.get_running_loop()
 
     def build(text: str) -> InForce:
@@ -158,7 +162,7 @@ async def corridor(
     keyring = Keyring(lambda: rules.policy, metrics, clock)
     gate = Gate(now_ms=clock, on_rests=keyring.on_rests)
     counters = ThreadPoolExecutor(1)
-    tunnels = Tunnels(leaf_context=_no_leaf, dial=upstream.dial, metrics=metrics, max_open=4)
+    tunnels = Tunnels(leaf_context=leaf_context or _no_leaf, dial=upstream.dial, metrics=metrics, max_open=4)
     exchange = Exchange(
         in_force=lambda: rules,
         measure=Measure(metrics=metrics, counters=counters, held_bytes=held_bytes),
@@ -174,7 +178,7 @@ async def corridor(
     )
     refused: list[str] = []
     ids = iter(range(1_000_000))
-    listener = Listener(
+    listener = make_listener(
         exchange.serve,
         render=_render,
         on_refused=lambda _, problem: refused.append(problem.code),
@@ -199,6 +203,7 @@ async def corridor(
             written=written,
             reload=reload,
             refused=refused,
+            listener=listener,
         )
         await session.close()
         if exchange.running:
