@@ -7,6 +7,7 @@ catalogue. Both are dialled on loopback, and count what reaches them.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import functools
 import ssl
@@ -30,6 +31,8 @@ HOST, OUTSIDE = b"a.test", b"b.test"
 CANARY = b"CANARY"
 """Stands in rows for what must be told to nobody: no answer, no line of the log, no label of a metric."""
 PROBE_PATH = b"/probe/last"
+PATIENCE_S = 5.0
+"""A row whose connection has not ended by then has failed."""
 _CONNECT = b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n"
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -66,17 +69,18 @@ class Hall:
     def filled(self, raw: bytes, entrance: Entrance) -> bytes:
         """A row's bytes for an entrance."""
         base, host = self.base(entrance)
-        return raw.replace(b"<base>", base).replace(b"<host>", host)
+        filled = raw.replace(b"<base>", base).replace(b"<host>", host)
+        return filled.replace(b"<token>", TOKEN.encode()).replace(b"<basic>", BASIC)
 
-    def probe(self, entrance: Entrance) -> bytes:
+    def probe(self, entrance: Entrance, method: bytes = b"GET") -> bytes:
         """A good request that is the last of its connection."""
-        return self.filled(b"GET <base>%b HTTP/1.1\r\nHost: <host>\r\nConnection: close\r\n\r\n" % PROBE_PATH, entrance)
+        request = b"%b <base>%b HTTP/1.1\r\nHost: <host>\r\nConnection: close\r\n\r\n"
+        return self.filled(request % (method, PROBE_PATH), entrance)
 
-    async def talk(
-        self, raw: bytes, entrance: Entrance, cut: str = JOINED, *, heads_only: bool = False
-    ) -> list[Answered]:
+    async def talk(self, raw: bytes, entrance: Entrance, cut: str = JOINED) -> list[Answered]:
         """Send the bytes and then a probe; the answers until the connection ends."""
-        probe = self.probe(entrance)
+        heads_only = raw.startswith(b"HEAD ")
+        probe = self.probe(entrance, b"HEAD" if heads_only else b"GET")
         slicing = CUTS[cut]
 
         def then_probe(data: bytes) -> Iterable[bytes]:
@@ -98,8 +102,9 @@ class Hall:
             data = b""
             # TLS may end in a reset where bytes were left unread; what was answered is here by then
             with contextlib.suppress(ConnectionResetError, ssl.SSLError):
-                while piece := await reader.read(65536):
-                    data += piece
+                async with asyncio.timeout(PATIENCE_S):
+                    while piece := await reader.read(65536):
+                        data += piece
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError, ssl.SSLError):
@@ -162,5 +167,6 @@ async def hall() -> AsyncIterator[Hall]:
                 assert not outside.unread, outside.unread
 
 
+BASIC = b"Basic " + base64.b64encode(b"ann:" + TOKEN.encode())
 SECRETS = tuple(text.encode() for text in (*KEYS.values(), TOKEN))
 POOLED = b"Bearer " + KEYS["KEY_A"].encode()

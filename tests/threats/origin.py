@@ -52,6 +52,12 @@ class Origin:
         messages, self.messages = self.messages, []
         return messages
 
+    def clear(self) -> None:
+        """Forget what a test before left behind."""
+        self.messages.clear()
+        self.unread.clear()
+        self.half = 0
+
 
 @contextlib.asynccontextmanager
 async def origin(*, tls: ssl.SSLContext | None = None) -> AsyncIterator[Origin]:

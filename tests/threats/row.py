@@ -1,7 +1,8 @@
 """One row: the bytes a client sends, where it sends them, what it is answered, and what the upstream may see.
 
 In `raw`, `<base>` stands for what comes before the path at the entrance under test (`/svc`, `http://a.test`, nothing)
-and `<host>` for its Host. Everything else is sent as it stands.
+and `<host>` for its Host; `<token>` for the token of a client that is known, `<basic>` for proxy credentials that hold
+it; CANARY for anything that nobody may be told. Everything else is sent as it stands.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class Sent:
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """`answers`: OK or a code of ours for each answer, in order; nothing: the connection closes without a word.
-    `stays`: the connection serves the next request after a refusal."""
+    `stays`: the connection serves the next request after a refusal. `begun`: the message breaks off behind its head,
+    so a body that is streamed may have begun at the upstream, and ends there with its connection. `lumped`: the code
+    of the one answer where garbage comes in the segment of a message: aiohttp's parser judges a segment as a whole."""
 
     id: str
     raw: bytes
@@ -40,18 +43,34 @@ class Row:
     sees: tuple[Sent, ...] = ()
     entrances: tuple[Entrance, ...] = EVERYWHERE
     stays: bool = False
+    begun: bool = False
+    lumped: str | None = None
 
 
 def refused(
-    id: str, raw: bytes, code: str, *, stays: bool = False, entrances: tuple[Entrance, ...] = EVERYWHERE
+    id: str,
+    raw: bytes,
+    code: str,
+    *,
+    stays: bool = False,
+    lumped: str | None = None,
+    entrances: tuple[Entrance, ...] = EVERYWHERE,
 ) -> Row:
     """Answered by us; the upstream sees not a byte."""
-    return Row(id=id, raw=raw, answers=(code,), stays=stays, entrances=entrances)
+    return Row(id=id, raw=raw, answers=(code,), stays=stays, lumped=lumped, entrances=entrances)
 
 
-def passed(id: str, raw: bytes, *sees: Sent, entrances: tuple[Entrance, ...] = EVERYWHERE) -> Row:
+def passed(
+    id: str, raw: bytes, *sees: Sent, lumped: str | None = None, entrances: tuple[Entrance, ...] = EVERYWHERE
+) -> Row:
     """Sent on, as these messages, and the connection serves the next request."""
-    return Row(id=id, raw=raw, answers=(OK,) * len(sees), sees=sees, stays=True, entrances=entrances)
+    answers = (OK,) * len(sees)
+    return Row(id=id, raw=raw, answers=answers, sees=sees, stays=True, lumped=lumped, entrances=entrances)
+
+
+def broken(id: str, raw: bytes, code: str = "bad_framing") -> Row:
+    """Its body does not follow its framing: answered by us, and the upstream never sees a whole message."""
+    return Row(id=id, raw=raw, answers=(code,), begun=True)
 
 
 def ask(
