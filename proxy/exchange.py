@@ -159,6 +159,9 @@ class Exchange:
 
     async def _connect(self, call: Call, rules: InForce, record: Record, authority: Authority) -> None:
         record.status = 200
+        if authority.port != 443 and rules.matcher.by_host(authority.host) is not None:
+            # unread, its calls would pass the gate by
+            raise Problem("port_denied", "a tunnel to a service is opened on port 443 only", close=True)
         if self._intercepts(rules, authority):
             record.code = "intercept"
             await self._tunnels.intercept(call, authority)

@@ -128,7 +128,8 @@ class Listener(web.Server):
     async def _handle(self, incoming: Incoming) -> Answer:
         door, message = incoming.protocol, incoming.message
         answer = Answer(door, message.method, tuple(message.version), self._bounds.write_idle_s)  # type: ignore[arg-type]
-        answer.keep_alive = not message.should_close and not self.draining
+        # row 12: what follows a declined upgrade may be another protocol's bytes
+        answer.keep_alive = not (message.should_close or message.upgrade or self.draining)
         call_id = self._new_id()
         try:
             head = read_head(message, door.bound)
@@ -146,9 +147,6 @@ class Listener(web.Server):
         if answer.closes or door.last_call or not (answer.keep_alive or incoming.payload.is_eof()):
             answer.keep_alive = False
             door.part()
-        if message.upgrade:
-            # row 12: what follows a declined upgrade may be another protocol's bytes
-            answer.keep_alive = False
         return answer
 
     def _make_call(self, incoming: Incoming, head: Head, answer: Answer, call_id: str) -> Call:
@@ -157,6 +155,9 @@ class Listener(web.Server):
         if not incoming.message.chunked:
             declared = value_of(head.fields, b"content-length")
             length = int(declared) if declared is not None else 0
+            if length > self._bounds.body_bytes:
+                # told before it is waited for, and before the gate is asked
+                raise Problem("body_too_large", f"the body is larger than {self._bounds.body_bytes} bytes", close=True)
         body = answer.body = ClientBody(payload, door, head, self._bounds, length, answer)
         return Call(
             call_id=call_id,

@@ -92,7 +92,8 @@ class CutDoor(Door):
     listener: CutListener
 
     def data_received(self, data: bytes) -> None:
-        if not data or self.listener.cut is whole:
+        if not data or self.listener.cut is whole or self.transport is None:
+            # without a transport the bytes are kept, and come again
             super().data_received(data)
             return
         waiting = self.__dict__.setdefault("waiting", [])
@@ -111,7 +112,8 @@ class CutDoor(Door):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
-        self.listener.front.parted.set()
+        if self.listener.front is not None:
+            self.listener.front.parted.set()
 
 
 class CutListener(Listener):
@@ -119,7 +121,7 @@ class CutListener(Listener):
 
     cut: Cut = whole
     bound: Authority | None = None
-    front: FrontDoor
+    front: FrontDoor | None = None
 
     def __call__(self) -> Door:
         door = CutDoor(self, loop=self._loop, **self._kwargs)

@@ -35,21 +35,6 @@ async def test_nothing_behind_a_declined_upgrade_is_served(protocol: bytes) -> N
             assert [call.head.upgrade for call in front.seen] == [protocol]
 
 
-async def test_nothing_behind_a_refused_connect_is_read() -> None:
-    """One answer, a close, and the POST behind it is never seen (threats D1, RFC 9931)."""
-
-    async def deny(call: Call) -> None:
-        seen.append(call.head.method)
-        raise Problem("host_denied", "no", close=True)
-
-    for cut in CUTS:
-        seen: list[str] = []
-        async with front_door(deny, cut=cut) as front:
-            raw = b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n"
-            (answer,) = await front.ask(raw + b"POST /svc/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
-            assert (answer.status, answer.closes, seen) == (403, True, ["CONNECT"])
-
-
 @pytest.mark.parametrize(
     ("version", "connection", "kept"),
     [
