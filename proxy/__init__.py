@@ -8,6 +8,7 @@ door          one client connection: bounds on its head, bodies that break, an e
 message       what is kept of a parsed request head
 call          a call as the corridor sees it: head, body still on the wire, answer;  head: judges a request head
 tunnel        CONNECT: intercept with our CA, relay blindly, or deny; never decides which
+websocket     its handshake, on both sides of us;  what follows passes through a tunnel
 clients       who is calling: token -> client, user, tier
 exchange      the one straight line of a call;  errand: what a call carries along it
 measure       the bounded look at a body, and the facts the rules plan with;  counting: what it costs

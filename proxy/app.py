@@ -146,6 +146,7 @@ class App:
             dial=self._upstream.dial,
             metrics=self.metrics,
             max_open=ceilings.tunnels,
+            max_websockets=ceilings.websockets,
             idle_seconds=timeouts.tunnel_idle,
             life_seconds=timeouts.tunnel_life,
             handshake_seconds=timeouts.tls,

@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -20,6 +21,10 @@ from aiohttp.streams import StreamReader
 from .errors import REASON, Problem
 from .head import Authority, Head
 from .headers import Fields
+from .websocket import SWITCH
+
+if TYPE_CHECKING:
+    from .tunnel import Pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +215,9 @@ class Answer:
         else:
             self._until_close = True
             self.keep_alive = False
-        if not self.keep_alive:
+        if status == 101:
+            parts += [b"%b: %b\r\n" % field for field in SWITCH]
+        elif not self.keep_alive:
             parts.append(b"Connection: close\r\n")
         elif self.version == (1, 0):
             parts.append(b"Connection: keep-alive\r\n")
@@ -286,7 +293,7 @@ class Answer:
 class Call:
     """One request passing through us."""
 
-    __slots__ = ("answer", "body", "bound", "door", "head", "id", "peer", "proxy_fields", "received")
+    __slots__ = ("answer", "body", "bound", "door", "head", "id", "peer", "proxy_fields", "received", "tunnel")
 
     def __init__(
         self,
@@ -315,6 +322,8 @@ class Call:
         """Fields of the CONNECT that opened the tunnel: who asked for it."""
         self.door = door
         """The connection itself; only the tunnel needs it."""
+        self.tunnel: Pair | None = None
+        """The room that is kept for the WebSocket it asks for."""
 
     def __repr__(self) -> str:
         return f"<Call {self.id} {self.head.entrance} {self.head.method}>"

@@ -7,6 +7,7 @@ back to the gate, keeping its place in the line; the one way out before the end 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -118,8 +119,12 @@ class Exchange:
             assert head.authority is not None
             await self._connect(call, rules, record, head.authority)
             return
-        if (head.upgrade or b"").lower() == b"websocket":
-            raise Problem("upgrade_unsupported", "WebSocket calls are not relayed", close=True)
+        room = self._tunnels.websocket(call) if head.websocket is not None else contextlib.nullcontext()
+        with room:
+            await self._call(call, rules, record, identity)
+
+    async def _call(self, call: Call, rules: InForce, record: Record, identity: Identity) -> None:
+        head = call.head
         service = service_of(head, rules.matcher)
         if service is None:
             await self._pass(call, rules, record, identity)
@@ -165,7 +170,7 @@ class Exchange:
         else:
             target = rules.egress.target(authority, "https")
             record.code = "tunnel"
-            await self._tunnels.relay(call, target)
+            record.code = await self._tunnels.relay(call, target) or record.code
 
     async def _pass(self, call: Call, rules: InForce, record: Record, identity: Identity) -> None:
         """A forward call to a host outside the catalogue: no key, no gate, only a line in the log."""
@@ -249,7 +254,7 @@ class Exchange:
         first = b""
         counted = True
         try:
-            if reply.status >= 300 or dialects.explains_success(errand.service.dialect):
+            if reply.status >= 300 or (reply.status >= 200 and dialects.explains_success(errand.service.dialect)):
                 first = await reply.read(ERROR_BYTES)
             lesson = self.lessons.of_reply(errand, grant, reply, first)
             if lesson is not None:
@@ -261,7 +266,7 @@ class Exchange:
                 if errand.pooled and lesson.meaning in ("dead", "exhausted"):
                     # the client can do nothing about a key that is ours; what it can do is ask again
                     raise Problem("no_key", _USELESS.format(name), retry_after_ms=1000)
-            elif errand.endpoint.body != "none":
+            elif errand.endpoint.body != "none" and reply.status >= 200:
                 passage = Passage(errand.endpoint.body, reply, asked_usage=errand.asked_usage)
             if reply.status >= 300:
                 secret = outgoing.secret_of(errand.service, grant).encode()
@@ -279,6 +284,9 @@ class Exchange:
     ) -> None:
         """Step 6. Whatever ends it, the reply is released or aborted."""
         record.status, record.origin = reply.status, "upstream"
+        if reply.status < 200:
+            await self._switch(call, record, reply)
+            return
         tap, edit = (passage.tap.feed, passage.edit) if passage is not None else (None, None)
         fields = headers.end_to_end(reply.headers, drop=(b"content-length", *(edit.drops if edit is not None else ())))
         fields += _own_fields(call.id, record)
@@ -300,6 +308,18 @@ class Exchange:
         finally:
             reply.abort()
             record.bytes_out = answer.sent
+
+    async def _switch(self, call: Call, record: Record, reply: Reply) -> None:
+        """A WebSocket's 101: from here on bytes pass unread, and the call lasts until they end."""
+        pair = call.tunnel
+        assert pair is not None
+        fields = headers.end_to_end(reply.headers) + _own_fields(call.id, record)
+        try:
+            transport, early = reply.switch()
+            await self._tunnels.switch(call, call.answer.compose(101, reply.reason, fields, None), transport, early)
+        finally:
+            reply.abort()
+            record.code, record.bytes_out = pair.code, pair.far.passed
 
     def _finish(
         self,

@@ -128,7 +128,8 @@ class Listener(web.Server):
     async def _handle(self, incoming: Incoming) -> Answer:
         door, message = incoming.protocol, incoming.message
         answer = Answer(door, message.method, tuple(message.version), self._bounds.write_idle_s)  # type: ignore[arg-type]
-        answer.keep_alive = not message.should_close and not self.draining
+        # row 12: what follows a declined upgrade may be another protocol's bytes
+        answer.keep_alive = not (message.should_close or message.upgrade or self.draining)
         call_id = self._new_id()
         try:
             head = read_head(message, door.bound)
@@ -143,12 +144,10 @@ class Listener(web.Server):
             internal = Problem("internal", "an error of our own; the log names it", close=True)
             self._on_refused(call_id, internal)
             await self._answer_problem(answer, internal, call_id)
-        if answer.closes or door.last_call or not (answer.keep_alive or incoming.payload.is_eof()):
+        unread = message.upgrade or not incoming.payload.is_eof()
+        if answer.closes or door.last_call or (unread and not answer.keep_alive):
             answer.keep_alive = False
             door.part()
-        if message.upgrade:
-            # row 12: what follows a declined upgrade may be another protocol's bytes
-            answer.keep_alive = False
         return answer
 
     def _make_call(self, incoming: Incoming, head: Head, answer: Answer, call_id: str) -> Call:

@@ -142,8 +142,9 @@ class Metrics:
             registry=to,
         )
         self.tunnels = Gauge("headgate_tunnels", "Open blind tunnels", registry=to)
+        self.websockets = Gauge("headgate_websockets", "WebSockets that are open, or wait to be", registry=to)
         self.tunnel_bytes = Counter(
-            "headgate_tunnel_bytes", "Bytes relayed through blind tunnels", ["direction"], registry=to
+            "headgate_tunnel_bytes", "Bytes relayed unread: blind tunnels and WebSockets", ["direction"], registry=to
         )
         self.connections = Gauge("headgate_connections", "Open client connections", registry=to)
         self.config_failures = Counter(

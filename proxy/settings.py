@@ -86,6 +86,8 @@ class Ceilings:
     """As much again as the 250 MiB of design 5 for 10,000 held calls without bodies."""
     tunnels: int = 1_000
     """Blind tunnels live up to an hour and take two sockets each; a tenth of the held calls."""
+    websockets: int = 1_000
+    """They live as long as tunnels, and take as much."""
     minted_hosts: int = 1_000
     """Contexts of `certs.leaf.Minter`, 20 KiB each."""
 

@@ -153,8 +153,11 @@ _TOLD = frozenset(("tokens", "input_tokens", "output_tokens", "audio_seconds", "
 _SOLD = frozenset(("tokens", "input_tokens", "output_tokens", "audio_seconds", "images"))
 
 
-def is_unpriced(service: Service, endpoint: Endpoint, model: str | None) -> bool:
-    """A call of this kind is billed by what it uses, and nothing says at which price."""
+def is_unpriced(service: Service, endpoint: Endpoint, model: str | None, *, unread: bool = False) -> bool:
+    """A call of this kind is billed by what it uses, and nothing says at which price. `unread`: what it uses goes by
+    without being read, so that no price helps but one the endpoint has for the whole call."""
+    if unread:
+        return "usd" not in endpoint.costs
     sold = endpoint.body != "none" or not _SOLD.isdisjoint(endpoint.costs)
     return sold and "usd" not in endpoint.costs and service.prices.of(model) is None
 

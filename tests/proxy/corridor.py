@@ -75,6 +75,7 @@ class Corridor:
     session: aiohttp.ClientSession
     call_log: CallLog
     keyring: Keyring
+    tunnels: Tunnels
     written: io.StringIO
     reload: Callable[[str], None]
     """Puts another configuration in force, as App does it."""
@@ -128,6 +129,7 @@ async def corridor(
     timeouts: Timeouts | None = None,
     lookup: Lookup | None = None,
     own: Callable[[Authority], bool] = lambda _: False,
+    tunnel_idle: float = 300.0,
 ) -> AsyncIterator[Corridor]:
     """Serve `config` on a free port until the block ends."""
     loop = asyncio.get_running_loop()
@@ -158,7 +160,8 @@ async def corridor(
     keyring = Keyring(lambda: rules.policy, metrics, clock)
     gate = Gate(now_ms=clock, on_rests=keyring.on_rests)
     counters = ThreadPoolExecutor(1)
-    tunnels = Tunnels(leaf_context=_no_leaf, dial=upstream.dial, metrics=metrics, max_open=4)
+    times = {"idle_seconds": tunnel_idle}
+    tunnels = Tunnels(leaf_context=_no_leaf, dial=upstream.dial, metrics=metrics, max_open=4, max_websockets=2, **times)
     exchange = Exchange(
         in_force=lambda: rules,
         measure=Measure(metrics=metrics, counters=counters, held_bytes=held_bytes),
@@ -196,6 +199,7 @@ async def corridor(
             session=session,
             call_log=call_log,
             keyring=keyring,
+            tunnels=tunnels,
             written=written,
             reload=reload,
             refused=refused,

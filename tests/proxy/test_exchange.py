@@ -384,15 +384,13 @@ async def test_a_draining_corridor_takes_no_call() -> None:
     assert upstream.requests == []
 
 
-async def test_an_unknown_service_a_loop_and_an_upgrade_are_refused() -> None:
-    """404, 508 and 501, each before any key is chosen."""
+async def test_an_unknown_service_and_a_loop_are_refused() -> None:
+    """404 and 508, each before any key is chosen."""
     async with raw_server(answering(DONE)) as upstream, corridor(service(upstream)) as front:
         unknown = await front.ask("/nonesuch/v1")
         looped = await front.ask(via="1.1 headgate-test")
-        upgrade = await front.ask(connection="Upgrade", upgrade="websocket")
     assert (unknown.status, unknown.reason) == (404, "service_unknown")
     assert (looped.status, looped.reason) == (508, "loop")
-    assert (upgrade.status, upgrade.reason) == (501, "upgrade_unsupported")
     assert upstream.requests == []
 
 
