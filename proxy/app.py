@@ -160,6 +160,7 @@ class App:
             metrics=self.metrics,
             call_log=self._call_log,
             now_ms=self.now_ms,
+            wall=time.time,
             pseudonym=self._pseudonym,
             own=self._is_own,
         )
@@ -168,6 +169,7 @@ class App:
             render=_render,
             on_refused=self._refused,
             new_id=lambda: secrets.token_hex(8),
+            wall=time.time,
             bounds=Bounds(body_idle_s=timeouts.body_idle, body_total_s=timeouts.body_total),
             max_connections=ceilings.connections,
             max_per_client=ceilings.connections_per_client,

@@ -62,11 +62,13 @@ class Exchange:
         metrics: Metrics,
         call_log: CallLog,
         now_ms: Callable[[], float],
+        wall: Callable[[], float],
         pseudonym: bytes,
         own: Callable[[Authority], bool],
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`now_ms`: the gate's clock, wall time that never steps back. `pseudonym`: our name in Via.
+        """`now_ms`: the gate's clock, wall time that never steps back. `wall`: the time of day in seconds of the epoch,
+        for Date. `pseudonym`: our name in Via.
         `own`: whether an authority is where this process listens. `jitter`: draws from 0 to 1."""
         self._in_force = in_force
         self._measure = measure
@@ -76,6 +78,7 @@ class Exchange:
         self._metrics = metrics
         self._call_log = call_log
         self._now_ms = now_ms
+        self._wall = wall
         self._pseudonym = pseudonym
         self._own = own
         self.draining = False
@@ -289,7 +292,9 @@ class Exchange:
             return
         tap, edit = (passage.tap.feed, passage.edit) if passage is not None else (None, None)
         fields = headers.end_to_end(reply.headers, drop=(b"content-length", *(edit.drops if edit is not None else ())))
-        fields += _own_fields(call.id, record)
+        fields += headers.own_fields(call.id, record)
+        if headers.value_of(reply.headers, b"date") is None:
+            fields.append(self._date())  # RFC 9110 section 6.6.1: whoever has a clock appends it
         declared = headers.value_of(reply.headers, b"content-length") if edit is None else None
         answer = call.answer
         if self.draining:
@@ -313,7 +318,7 @@ class Exchange:
         """A WebSocket's 101: from here on bytes pass unread, and the call lasts until they end."""
         pair = call.tunnel
         assert pair is not None
-        fields = headers.end_to_end(reply.headers) + _own_fields(call.id, record)
+        fields = headers.end_to_end(reply.headers) + headers.own_fields(call.id, record)
         try:
             transport, early = reply.switch()
             await self._tunnels.switch(call, call.answer.compose(101, reply.reason, fields, None), transport, early)
@@ -363,9 +368,17 @@ class Exchange:
         record.status, record.origin = problem.status, "headgate"
         service = self._in_force().policy.services.get(record.service or "")
         body = problem.body(service.shape if service is not None else "plain", call.id)
-        fields = [*problem.headers(), (b"Content-Type", b"application/json"), *_own_fields(call.id, record)]
+        fields = [
+            self._date(),
+            *problem.headers(),
+            (b"Content-Type", b"application/json"),
+            *headers.own_fields(call.id, record),
+        ]
         await call.answer.problem(problem, fields, body)
         record.bytes_out = call.answer.sent
+
+    def _date(self) -> tuple[bytes, bytes]:
+        return headers.date(int(self._wall()))
 
     def _close(self, record: Record) -> None:
         metrics, service = self._metrics, record.service
@@ -382,13 +395,3 @@ class Exchange:
             result = "refused" if not record.attempts else "held" if record.waited_ms > 0 else "granted"
             metrics.of(service).checks(result).inc()
         self._call_log.write(record)
-
-
-def _own_fields(call_id: str, record: Record) -> Fields:
-    fields = [(b"X-Headgate-Request-Id", call_id.encode())]
-    if record.service is not None:
-        fields.append((b"X-Headgate-Service", record.service.encode()))
-        fields.append((b"X-Headgate-Waited", b"%.3f" % (record.waited_ms / 1000)))
-        if record.observed is not None:
-            fields.append((b"X-Headgate-Observed", record.observed.encode()))
-    return fields

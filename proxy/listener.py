@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 import aiohttp.http_parser
 from aiohttp import web
 
+from . import headers
 from .call import Answer, Bounds, Call, ClientBody, ClientGone
 from .door import MAX_FIELD, MAX_FIELDS, MAX_TARGET, Door, Incoming
 from .errors import Problem, place_of
@@ -53,6 +54,7 @@ class Listener(web.Server):
         render: Callable[[Problem, str], tuple[bytes, Fields]],
         on_refused: Callable[[str, Problem], None],
         new_id: Callable[[], str],
+        wall: Callable[[], float],
         bounds: Bounds,
         max_connections: int,
         max_per_client: int,
@@ -60,6 +62,7 @@ class Listener(web.Server):
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
         linger_seconds: float = LINGER_SECONDS,
     ) -> None:
+        """`wall`: the time of day, in seconds of the epoch, for Date."""
         super().__init__(
             self._handle,  # type: ignore[arg-type]  # Incoming and Answer stand in for BaseRequest and StreamResponse
             request_factory=Incoming,  # type: ignore[arg-type]
@@ -79,7 +82,8 @@ class Listener(web.Server):
         self._max_connections = max_connections
         self._max_per_client = max_per_client
         self._of_client: Counter[str] = Counter()
-        self.render = render
+        self._render = render
+        self._wall = wall
         self._on_refused = on_refused
         self.head_seconds = head_seconds
         self.linger_seconds = linger_seconds
@@ -111,6 +115,11 @@ class Listener(web.Server):
         self._of_client[door.client] -= 1
         if self._of_client[door.client] <= 0:
             del self._of_client[door.client]
+
+    def render(self, problem: Problem, call_id: str) -> tuple[bytes, Fields]:
+        """Body and fields of an answer to what never became a call."""
+        body, fields = self._render(problem, call_id)
+        return body, [headers.date(int(self._wall())), *fields]
 
     async def refuse(self, door: Door, problem: Problem) -> Answer:
         """Answer what never became a call."""

@@ -41,6 +41,8 @@ from rules.policy import Policy
 from tests.raw_server import RawServer
 from tests.rules.given import parsed
 
+NOON_S = 784111777.5
+"""The time of day, as its answers say it: RFC 9110's Sun, 06 Nov 1994 08:49:37 GMT."""
 KEYS = {"KEY_A": "sk-canary-aaaa-1111", "KEY_B": "sk-canary-bbbb-2222"}
 TOKEN = "canary-client-token-3333"
 POOL = "[{name: a, env: KEY_A}, {name: b, env: KEY_B}]"
@@ -171,6 +173,7 @@ async def corridor(
         metrics=metrics,
         call_log=call_log,
         now_ms=clock,
+        wall=lambda: NOON_S,
         pseudonym=b"headgate-test",
         own=own,
         jitter=lambda: 0.0,
@@ -182,6 +185,7 @@ async def corridor(
         render=_render,
         on_refused=lambda _, problem: refused.append(problem.code),
         new_id=lambda: f"call-{next(ids)}",
+        wall=lambda: NOON_S,
         bounds=Bounds(),
         max_connections=1000,
         max_per_client=1000,

@@ -153,6 +153,7 @@ async def front_door(
         render=render,
         on_refused=lambda _, problem: front.refused.append(problem.code),
         new_id=lambda: "call-1",
+        wall=lambda: 784111777.5,
         bounds=bounds or Bounds(),
         max_connections=max_connections,
         max_per_client=max_per_client,

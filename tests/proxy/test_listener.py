@@ -112,6 +112,16 @@ async def test_one_address_cannot_take_every_connection() -> None:
         assert again.status == 200
 
 
+@pytest.mark.parametrize(
+    "raw", [b"GET / HTTP/2.0\r\n\r\n", b"\r\n" * 9, b"GET / HTTP/1.1\r\nHost: a\x07\r\n\r\n", b"x" * 70_000]
+)
+async def test_what_is_refused_without_a_call_is_dated(raw: bytes) -> None:
+    """Date by the clock that was given, however early the answer is made (RFC 9110 section 6.6.1)."""
+    async with front_door() as front:
+        (answer,) = await front.ask(raw)
+    assert answer.fields["date"] == "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
 # time
 
 
