@@ -15,6 +15,7 @@ measure       the bounded look at a body, and the facts the rules plan with;  co
 egress        hosts outside the catalogue: which may be reached, and on which port
 outgoing      the head a call leaves with;  credentials: found, taken out, written
 departure     how a call leaves: with its body, and while its grant is valid
+shedding      what is not taken on any more when memory runs short, or too many calls wait
 refusal       what the gate's refusals say;  redaction: a key that an upstream echoes is hidden
 lessons       what a reply teaches is told to the gate;  streak: refusals in a row, and for how many models
 gate          acquire, settle, refund, rest: the gate as the others see it

@@ -41,7 +41,15 @@ class Bounds:
 
 
 class ClientGone(Exception):
-    """The client closed its connection, or stopped reading: nobody is left to answer."""
+    """The client closed its connection: nobody is left to answer. `code` is what the log says."""
+
+    code = "client_gone"
+
+
+class ClientStalled(ClientGone):
+    """It took nothing of its answer for as long as it may."""
+
+    code = "client_stalled"
 
 
 _READ: tuple[bytes, ...] = ()
@@ -78,7 +86,7 @@ class ClientBody:
         return self.length == 0
 
     async def read(self, limit: int) -> bytes:
-        """The whole body. Raises Problem (body_too_large, request_timeout, bad_framing) or ClientGone."""
+        """The whole body. Raises Problem (body_too_large, body_timeout, bad_framing) or ClientGone."""
         if self.length == 0:
             return b""
         if self.length is not None and self.length > limit:
@@ -110,7 +118,7 @@ class ClientBody:
                     if not piece:
                         return
             except TimeoutError:
-                raise Problem("request_timeout", "the body stopped arriving", close=True) from None
+                raise Problem("body_timeout", "the body stopped arriving", close=True) from None
             except (HttpProcessingError, web.RequestPayloadError):
                 raise self._broken() from None
             except (ConnectionError, OSError):
@@ -124,10 +132,10 @@ class ClientBody:
         if self._read > bounds.body_bytes:
             raise Problem("body_too_large", f"the body is larger than {bounds.body_bytes} bytes", close=True)
         if elapsed > bounds.body_total_s:
-            raise Problem("request_timeout", "the body took too long", close=True)
+            raise Problem("body_timeout", "the body took too long", close=True)
         # a body that we, or the upstream, were slow to take is not a slow client's
         if self._waited > bounds.body_idle_s and self._read < bounds.body_min_rate * self._waited:
-            raise Problem("request_timeout", "the body came too slowly", close=True)
+            raise Problem("body_timeout", "the body came too slowly", close=True)
 
     def _broken(self) -> Problem | ClientGone:
         if self._protocol.transport is None:
@@ -283,11 +291,14 @@ class Answer:
             try:
                 async with asyncio.timeout(self._write_idle_s):
                     await protocol._drain_helper()
-            except (TimeoutError, ConnectionError):
+            except ConnectionError:
+                self.keep_alive = False
+                raise ClientGone from None
+            except TimeoutError:
                 # closing would wait for a reader that does not read
                 transport.abort()
                 self.keep_alive = False
-                raise ClientGone from None
+                raise ClientStalled from None
 
 
 class Call:

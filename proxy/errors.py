@@ -32,7 +32,8 @@ STATUS = {
     "service_unknown": 404,
     "method_denied": 405,
     "proxy_auth_required": 407,
-    "request_timeout": 408,
+    "head_timeout": 408,
+    "body_timeout": 408,
     "never_fits": 413,
     "body_too_large": 413,
     "target_too_long": 414,
@@ -55,6 +56,7 @@ STATUS = {
     "upstream_dns_timeout": 504,
     "upstream_connect_timeout": 504,
     "upstream_timeout": 504,
+    "upstream_stalled": 504,
     "version_unsupported": 505,
     "loop": 508,
 }

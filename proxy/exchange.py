@@ -26,13 +26,13 @@ from .errors import Problem, place_of
 from .faults import TooLate, UpstreamProblem
 from .gate import Gate
 from .head import Authority
-from .headers import Fields
 from .lessons import Lessons
 from .log import CallLog, Record
 from .measure import Measure
 from .metrics import Metrics
 from .redaction import masked, masked_fields
 from .refusal import problem_of
+from .shedding import Shedding
 from .stream import Passage, relay
 from .tunnel import Tunnels
 from .upstream import Reply, Upstream
@@ -59,6 +59,7 @@ class Exchange:
         gate: Gate,
         upstream: Upstream,
         tunnels: Tunnels,
+        shedding: Shedding,
         metrics: Metrics,
         call_log: CallLog,
         now_ms: Callable[[], float],
@@ -75,6 +76,7 @@ class Exchange:
         self._gate = gate
         self._upstream = upstream
         self._tunnels = tunnels
+        self._shedding = shedding
         self._metrics = metrics
         self._call_log = call_log
         self._now_ms = now_ms
@@ -99,8 +101,8 @@ class Exchange:
             await self._serve(call, record)
         except Problem as problem:
             await self._answer(call, record, problem)
-        except (ClientGone, asyncio.CancelledError):
-            record.code = "client_gone"
+        except (ClientGone, asyncio.CancelledError) as gone:
+            record.code = getattr(gone, "code", ClientGone.code)
             raise
         except Exception as error:
             _log.error("call %s: %s", call.id, place_of(error))
@@ -199,9 +201,17 @@ class Exchange:
                 raise problem_of(errand.service, wish, record.waited_ms)
             # whoever asks again keeps the place in the line that he had first
             since = began_ms if attempt or late else None
-            verdict = await self._gate.acquire(wish, enqueued_ms=since, anew=lambda: self._plan(errand))
+            crowded = self._shedding.why_not_hold(errand.identity.client) if wish.max_wait_ms else None
+            if crowded is not None:
+                wish.max_wait_ms = 0
+            with self._shedding.waiting(errand.identity.client):
+                verdict = await self._gate.acquire(wish, enqueued_ms=since, anew=lambda: self._plan(errand))
             record.waited_ms += verdict.waited_ms
             if isinstance(verdict, Refuse):
+                if crowded is not None and verdict.code == "wait_too_long":
+                    raise Problem(
+                        "overloaded", f"{crowded}, and this one would have to", retry_after_ms=verdict.retry_after_ms
+                    )
                 raise problem_of(errand.service, verdict, record.waited_ms)
             record.key, record.attempts = verdict.key, attempt + 1
             if verdict.observed is not None and errand.service.mode == "observe":
@@ -381,17 +391,5 @@ class Exchange:
         return headers.date(int(self._wall()))
 
     def _close(self, record: Record) -> None:
-        metrics, service = self._metrics, record.service
-        if record.origin == "headgate" and record.status >= 400 and record.code is not None:
-            metrics.refused.labels(service or "none", record.code).inc()
-        if service is not None:
-            if record.observed is not None:
-                metrics.observed.labels(service, record.observed).inc()
-            if record.attempts:
-                metrics.of(service).granted.inc()
-            if record.waited_ms > 0:
-                metrics.held.labels(service).inc()
-                metrics.waited.labels(service).observe(record.waited_ms / 1000)
-            result = "refused" if not record.attempts else "held" if record.waited_ms > 0 else "granted"
-            metrics.of(service).checks(result).inc()
+        self._metrics.call(record)
         self._call_log.write(record)

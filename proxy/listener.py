@@ -53,6 +53,8 @@ class Listener(web.Server):
         *,
         render: Callable[[Problem, str], tuple[bytes, Fields]],
         on_refused: Callable[[str, Problem], None],
+        on_idle: Callable[[], None] = lambda: None,
+        admits: Callable[[], bool] = lambda: True,
         new_id: Callable[[], str],
         wall: Callable[[], float],
         bounds: Bounds,
@@ -62,7 +64,8 @@ class Listener(web.Server):
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
         linger_seconds: float = LINGER_SECONDS,
     ) -> None:
-        """`wall`: the time of day, in seconds of the epoch, for Date."""
+        """`wall`: the time of day, in seconds of the epoch, for Date. `on_idle`: an idle connection was closed.
+        `admits`: whether a new connection may be taken."""
         super().__init__(
             self._handle,  # type: ignore[arg-type]  # Incoming and Answer stand in for BaseRequest and StreamResponse
             request_factory=Incoming,  # type: ignore[arg-type]
@@ -85,6 +88,8 @@ class Listener(web.Server):
         self._render = render
         self._wall = wall
         self._on_refused = on_refused
+        self.on_idle = on_idle
+        self._admits = admits
         self.head_seconds = head_seconds
         self.linger_seconds = linger_seconds
         self.write_idle_seconds = bounds.write_idle_s
@@ -100,6 +105,8 @@ class Listener(web.Server):
             door.force_close()  # not even the refused may pile up
         elif len(self._connections) > self._max_connections or self._of_client[door.client] > self._max_per_client:
             door._refuse_head(Problem("overloaded", "too many connections", close=True, retry_after_ms=1000))
+        elif door.bound is None and not self._admits():
+            door._refuse_head(Problem("overloaded", "memory is short", close=True, retry_after_ms=1000))
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)

@@ -52,6 +52,7 @@ class Measure:
         self.counting = Counting(metrics=metrics, counters=counters)
         """What bodies are counted with."""
         self._room = held_bytes
+        metrics.held_bodies.set_function(lambda: float(held_bytes - self._room))
         self._named: set[tuple[str, str]] = set()
 
     def give_back(self, size: int) -> None:

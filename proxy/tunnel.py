@@ -34,6 +34,12 @@ FLUSH_SECONDS = 30.0
 Dial = Callable[[Target, Callable[[], asyncio.Protocol]], Awaitable[tuple[asyncio.Transport, asyncio.Protocol]]]
 
 
+class HandshakeFailed(ClientGone):
+    """The client of an intercepted tunnel did not speak TLS with us, or not in time."""
+
+    code = "client_tls"
+
+
 class Tunnels:
     """Opens tunnels, and knows how many are open."""
 
@@ -87,7 +93,7 @@ class Tunnels:
         except (OSError, ssl.SSLError, TimeoutError):
             # not TLS, a certificate that was refused, or silence: nobody is left to answer (threats D8, D9)
             transport.abort()
-            raise ClientGone from None
+            raise HandshakeFailed from None
         if secured is None or inner.lost:
             # the client went in the very turn of the loop that ended the handshake
             raise ClientGone

@@ -132,7 +132,7 @@ class Reply:
     async def __anext__(self) -> bytes:
         """The next piece of the body as it arrived, transfer coding removed.
 
-        Raises UpstreamBroke, UpstreamProtocol (bad chunk) or UpstreamTimeout once what arrived before has been handed
+        Raises UpstreamBroke, UpstreamProtocol (bad chunk) or UpstreamStalled once what arrived before has been handed
         out: the client's stream must then be cut, not ended. The connection is closed by then.
         """
         piece = await self._take(-1)

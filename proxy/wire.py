@@ -18,7 +18,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
-from .faults import UpstreamBroke, UpstreamProblem, UpstreamProtocol, UpstreamTimeout
+from .faults import UpstreamBroke, UpstreamProblem, UpstreamProtocol, UpstreamStalled, UpstreamTimeout
 
 # threats 4.2: 64 KiB instead of aiohttp's 256 KiB. The reader pauses the socket at twice this.
 READ_BUFFER = 64 * 1024
@@ -193,7 +193,8 @@ class Wire(BaseProtocol):
             self.transport.abort()
 
     def arm(self, limit_s: float) -> None:
-        """From now on the peer must do something at least every `limit_s`; the call fails with UpstreamTimeout else.
+        """From now on the peer must do something at least every `limit_s`. Else the call fails: UpstreamTimeout before
+        the head of the answer, UpstreamStalled after it.
 
         Until the head is complete bytes of it do not count as doing something, so a trickled head ends in time too.
         """
@@ -323,7 +324,7 @@ class Wire(BaseProtocol):
             self._due = due
             self._timer = self._loop.call_at(due, self._on_due)
         elif not self.complete:
-            self.fail(UpstreamTimeout())
+            self.fail(UpstreamTimeout() if self._message is None else UpstreamStalled())
 
     def _stop_timer(self) -> None:
         self._idle_limit = 0.0

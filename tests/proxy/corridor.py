@@ -35,6 +35,7 @@ from proxy.listener import Listener
 from proxy.log import CallLog
 from proxy.measure import Measure
 from proxy.metrics import Metrics
+from proxy.shedding import Shedding
 from proxy.tunnel import Tunnels
 from proxy.upstream import Timeouts, Upstream
 from rules.policy import Policy
@@ -132,6 +133,7 @@ async def corridor(
     lookup: Lookup | None = None,
     own: Callable[[Authority], bool] = lambda _: False,
     tunnel_idle: float = 300.0,
+    shedding: Shedding | None = None,
 ) -> AsyncIterator[Corridor]:
     """Serve `config` on a free port until the block ends."""
     loop = asyncio.get_running_loop()
@@ -170,6 +172,7 @@ async def corridor(
         gate=gate,
         upstream=upstream,
         tunnels=tunnels,
+        shedding=shedding or Shedding(limit=0, used=int, now=time.monotonic, held=1000, held_per_client=1000),
         metrics=metrics,
         call_log=call_log,
         now_ms=clock,
