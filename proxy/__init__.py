@@ -8,12 +8,14 @@ door          one client connection: bounds on its head, bodies that break, an e
 message       what is kept of a parsed request head
 call          a call as the corridor sees it: head, body still on the wire, answer;  head: judges a request head
 tunnel        CONNECT: intercept with our CA, relay blindly, or deny; never decides which
+websocket     its handshake, on both sides of us;  what follows passes through a tunnel
 clients       who is calling: token -> client, user, tier
 exchange      the one straight line of a call;  errand: what a call carries along it
 measure       the bounded look at a body, and the facts the rules plan with;  counting: what it costs
 egress        hosts outside the catalogue: which may be reached, and on which port
 outgoing      the head a call leaves with;  credentials: found, taken out, written
 departure     how a call leaves: with its body, and while its grant is valid
+shedding      what is not taken on any more when memory runs short, or too many calls wait
 refusal       what the gate's refusals say;  redaction: a key that an upstream echoes is hidden
 lessons       what a reply teaches is told to the gate;  streak: refusals in a row, and for how many models
 gate          acquire, settle, refund, rest: the gate as the others see it

@@ -48,6 +48,7 @@ from .measure import Measure
 from .metrics import Metrics, Room
 from .reload import Reloader
 from .settings import Address, Settings, is_loopback
+from .shedding import Shedding, memory_in_use, memory_limit
 from .tasks import spawn
 from .tunnel import Tunnels
 
@@ -144,11 +145,19 @@ class App:
                 keepalive_s=timeouts.pool_keep_alive,
             ),
         )
+        shedding = Shedding(
+            limit=ceilings.memory or memory_limit(),
+            used=memory_in_use,
+            now=time.monotonic,
+            held=ceilings.held,
+            held_per_client=ceilings.held_per_client,
+        )
         self._tunnels = Tunnels(
             leaf_context=lambda host: self._minter.context(host, now=datetime.now(UTC)),
             dial=self._upstream.dial,
             metrics=self.metrics,
             max_open=ceilings.tunnels,
+            max_websockets=ceilings.websockets,
             idle_seconds=timeouts.tunnel_idle,
             life_seconds=timeouts.tunnel_life,
             handshake_seconds=timeouts.tls,
@@ -159,9 +168,11 @@ class App:
             gate=self.gate,
             upstream=self._upstream,
             tunnels=self._tunnels,
+            shedding=shedding,
             metrics=self.metrics,
             call_log=self._call_log,
             now_ms=self.now_ms,
+            wall=time.time,
             pseudonym=self._pseudonym,
             own=self._is_own,
         )
@@ -170,13 +181,25 @@ class App:
             render=_render,
             on_refused=self._refused,
             new_id=lambda: secrets.token_hex(8),
-            bounds=Bounds(body_idle_s=timeouts.body_idle, body_total_s=timeouts.body_total),
+            wall=time.time,
+            on_idle=self.metrics.cut.labels("none", "keep_alive").inc,
+            admits=lambda: shedding.step < 2,
+            bounds=Bounds(
+                body_idle_s=timeouts.body_idle,
+                body_min_rate=ceilings.body_rate,
+                body_total_s=timeouts.body_total,
+                body_bytes=ceilings.body_bytes,
+                write_idle_s=timeouts.write_idle,
+            ),
             max_connections=ceilings.connections,
             max_per_client=ceilings.connections_per_client,
             head_seconds=timeouts.head,
             keep_alive_seconds=timeouts.keep_alive,
         )
         self.metrics.connections.set_function(lambda: float(len(self._listener.connections)))
+        self.metrics.memory.set_function(memory_in_use)
+        self.metrics.memory_limit.set(shedding.limit)
+        self.metrics.shedding.set_function(lambda: shedding.step)
         self.metrics.watch_gate(self._rooms, lambda: self.gate.degraded, lambda: self.gate.store_faults)
         self.metrics.watch_keys(lambda: [(of, one.key, one.state) for of, one in keyring.look()], STATES)
         self.metrics.configuration(policy.version, time.time())
@@ -186,6 +209,7 @@ class App:
             degraded=lambda: self.gate.degraded_reason if self.gate.degraded else None,
             api=KeyRoutes(keyring, self.gate).routes(),
             middleware=[guard(settings.admin_token, settings.admin.host)],
+            seconds=timeouts.admin,
         )
         try:
             server, self.proxy_address = await self._listen(loop, settings.listen)

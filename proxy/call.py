@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -20,6 +21,10 @@ from aiohttp.streams import StreamReader
 from .errors import REASON, Problem
 from .head import Authority, Head
 from .headers import Fields
+from .websocket import SWITCH
+
+if TYPE_CHECKING:
+    from .tunnel import Pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +41,15 @@ class Bounds:
 
 
 class ClientGone(Exception):
-    """The client closed its connection, or stopped reading: nobody is left to answer."""
+    """The client closed its connection: nobody is left to answer. `code` is what the log says."""
+
+    code = "client_gone"
+
+
+class ClientStalled(ClientGone):
+    """It took nothing of its answer for as long as it may."""
+
+    code = "client_stalled"
 
 
 _READ: tuple[bytes, ...] = ()
@@ -73,7 +86,7 @@ class ClientBody:
         return self.length == 0
 
     async def read(self, limit: int) -> bytes:
-        """The whole body. Raises Problem (body_too_large, request_timeout, bad_framing) or ClientGone."""
+        """The whole body. Raises Problem (body_too_large, body_timeout, bad_framing) or ClientGone."""
         if self.length == 0:
             return b""
         if self.length is not None and self.length > limit:
@@ -105,7 +118,7 @@ class ClientBody:
                     if not piece:
                         return
             except TimeoutError:
-                raise Problem("request_timeout", "the body stopped arriving", close=True) from None
+                raise Problem("body_timeout", "the body stopped arriving", close=True) from None
             except (HttpProcessingError, web.RequestPayloadError):
                 raise self._broken() from None
             except (ConnectionError, OSError):
@@ -119,10 +132,10 @@ class ClientBody:
         if self._read > bounds.body_bytes:
             raise Problem("body_too_large", f"the body is larger than {bounds.body_bytes} bytes", close=True)
         if elapsed > bounds.body_total_s:
-            raise Problem("request_timeout", "the body took too long", close=True)
+            raise Problem("body_timeout", "the body took too long", close=True)
         # a body that we, or the upstream, were slow to take is not a slow client's
         if self._waited > bounds.body_idle_s and self._read < bounds.body_min_rate * self._waited:
-            raise Problem("request_timeout", "the body came too slowly", close=True)
+            raise Problem("body_timeout", "the body came too slowly", close=True)
 
     def _broken(self) -> Problem | ClientGone:
         if self._protocol.transport is None:
@@ -210,7 +223,9 @@ class Answer:
         else:
             self._until_close = True
             self.keep_alive = False
-        if not self.keep_alive:
+        if status == 101:
+            parts += [b"%b: %b\r\n" % field for field in SWITCH]
+        elif not self.keep_alive:
             parts.append(b"Connection: close\r\n")
         elif self.version == (1, 0):
             parts.append(b"Connection: keep-alive\r\n")
@@ -276,17 +291,20 @@ class Answer:
             try:
                 async with asyncio.timeout(self._write_idle_s):
                     await protocol._drain_helper()
-            except (TimeoutError, ConnectionError):
+            except ConnectionError:
+                self.keep_alive = False
+                raise ClientGone from None
+            except TimeoutError:
                 # closing would wait for a reader that does not read
                 transport.abort()
                 self.keep_alive = False
-                raise ClientGone from None
+                raise ClientStalled from None
 
 
 class Call:
     """One request passing through us."""
 
-    __slots__ = ("answer", "body", "bound", "door", "head", "id", "peer", "proxy_fields", "received")
+    __slots__ = ("answer", "body", "bound", "door", "head", "id", "peer", "proxy_fields", "received", "tunnel")
 
     def __init__(
         self,
@@ -315,6 +333,8 @@ class Call:
         """Fields of the CONNECT that opened the tunnel: who asked for it."""
         self.door = door
         """The connection itself; only the tunnel needs it."""
+        self.tunnel: Pair | None = None
+        """The room that is kept for the WebSocket it asks for."""
 
     def __repr__(self) -> str:
         return f"<Call {self.id} {self.head.entrance} {self.head.method}>"

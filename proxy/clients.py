@@ -16,6 +16,7 @@ from rules.policy import ClientToken, Policy
 from .credentials import basic_pair
 from .errors import Problem
 from .head import NO_CONTROL, Control
+from .websocket import SUBPROTOCOLS, subprotocols
 
 ANONYMOUS = "anonymous"
 MAX_USER = 256
@@ -23,6 +24,8 @@ MAX_USER = 256
 # Where SDKs put the key they were given (design 4.1, provider-facts 1.2).
 _KEY_FIELDS = frozenset((b"x-api-key", b"api-key", b"x-goog-api-key", b"xi-api-key"))
 _SCHEMES = (b"bearer ", b"token ")
+# Of a WebSocket that a browser opens: beside the subprotocol `realtime` (openai-node, realtime/websocket.ts).
+_IN_SUBPROTOCOL = b"openai-insecure-api-key."
 _MAY_EVERYTHING = frozenset(("user", "tier", "priority"))
 
 
@@ -63,6 +66,9 @@ def presented_keys(fields: Iterable[tuple[bytes, bytes]], query: str) -> list[by
                 found += [part for part in pair if part]
         elif lower in _KEY_FIELDS:
             found.append(value.strip())
+        elif lower == SUBPROTOCOLS:
+            offered = subprotocols(value)
+            found += [name.removeprefix(_IN_SUBPROTOCOL) for name in offered if name.startswith(_IN_SUBPROTOCOL)]
     if "key=" in query:
         found += [unquote_to_bytes(part[4:]) for part in query.split("&") if part.startswith("key=")]
     return found

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 from rules.policy import Credential, CredentialPlace
 
 from .headers import Fields
+from .websocket import SUBPROTOCOLS, subprotocols, without_subprotocols
 
 _SIGNER = re.compile(rb"\boauth_(?:consumer_key|token)\s{0,4}=\s{0,4}\"?[^\",\s]{1,256}")
 
@@ -24,9 +25,14 @@ def find(credential: Credential, fields: Iterable[tuple[bytes, bytes]], target: 
     for place in credential.read:
         name = place.name.encode()
         if place.place == "header":
+            prefix = place.prefix.encode()
             for field_name, value in fields:
                 if field_name.lower() == name and value:
-                    return value
+                    if name != SUBPROTOCOLS:
+                        return value
+                    for offered in subprotocols(value):
+                        if offered.startswith(prefix):
+                            return offered
         else:
             for part in target.partition("?")[2].split("&"):
                 parameter, _, value_text = part.partition("=")
@@ -53,8 +59,11 @@ def signer(credential: Credential, fields: Iterable[tuple[bytes, bytes]]) -> byt
 
 def take_out(credential: Credential, fields: Fields, target: str) -> tuple[Fields, str]:
     """Fields and target with every place of the service emptied."""
-    names = {place.name.encode() for place in credential.read if place.place == "header"}
-    names.update(name.encode() for name in credential.companions)
+    names = {place.name.encode(): place.prefix.encode() for place in credential.read if place.place == "header"}
+    offered = names.pop(SUBPROTOCOLS, None)
+    if offered is not None:
+        fields = without_subprotocols(fields, lambda name: name.startswith(offered))
+    names.update((name.encode(), b"") for name in credential.companions)
     fields = [field for field in fields if field[0].lower() not in names]
     parameters = [place.name for place in credential.read if place.place == "query"]
     if parameters and "?" in target:
@@ -73,6 +82,7 @@ def write(place: CredentialPlace, secret: str, fields: Fields, target: str) -> t
 
 def take_out_token(token: bytes, fields: Fields, target: str) -> tuple[Fields, str]:
     """Fields and target without any that carry one of our own client tokens, whatever the place and the spelling."""
+    fields = without_subprotocols(fields, lambda name: token in name)
     fields = [field for field in fields if token not in field[1] and not _holds(field[1], token)]
     path, mark, query = target.partition("?")
     if mark:

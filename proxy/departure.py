@@ -43,9 +43,11 @@ async def dispatch(
 ) -> Reply:
     """Send the call. `body` None: stream the client's. Raises as Upstream.send does."""
     method, path = call.head.method.encode(), raw_target.encode()
+    websocket = call.head.websocket
     if body is not None:
         empty = not body and call.head.method not in ("POST", "PUT", "PATCH")
-        return await upstream.send(target, method, path, fields, None if empty else body, may_go=may_go)
+        body = None if empty else body
+        return await upstream.send(target, method, path, fields, body, websocket=websocket, may_go=may_go)
     length = call.body.length
     if length is not None:
         fields.append((b"Content-Length", b"%d" % length))

@@ -160,6 +160,12 @@ class Door(web.RequestHandler):
         transport.resume_reading()
         self._end_timer = self._loop.call_later(self.listener.linger_seconds, self._end, transport)
 
+    def _process_keepalive(self) -> None:
+        idle = not self._force_close
+        super()._process_keepalive()
+        if idle and self._force_close:
+            self.listener.on_idle()
+
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
         """aiohttp's text may quote a peer's bytes: only the type and the place are told (threats F1, F3)."""
         error = kwargs.get("exc_info")
@@ -305,7 +311,7 @@ class Door(web.RequestHandler):
     def _head_late(self) -> None:
         self._head_timer = None
         if self._between_requests():
-            self._refuse_head(Problem("request_timeout", "the request head took too long", close=True))
+            self._refuse_head(Problem("head_timeout", "the request head took too long", close=True))
 
     def _refuse_head(self, problem: Problem) -> None:
         """Answer and close without the parser: there is no request yet."""

@@ -97,6 +97,8 @@ class Errand:
     count: Estimate | None = None
     again: str = ""
     """What the call is known by when it comes back after a refusal (`fingerprint`); empty: nothing."""
+    named_model: str | None = None
+    """The model that the target of a WebSocket names."""
     asked_usage: bool = False
     """The body was edited: a stream will hold usage that the client did not ask for, and must not see."""
 
@@ -107,8 +109,8 @@ class Errand:
 
     @property
     def model(self) -> str | None:
-        """The model the body names, where the body was read."""
-        return self.count.model if self.count is not None else None
+        """The model the body names, where the body was read, or a WebSocket's target."""
+        return self.count.model if self.count is not None else self.named_model
 
     def follow(self, rules: InForce) -> None:
         """Another policy is in force: the call goes on by its service and endpoint of the same names.

@@ -7,6 +7,7 @@ back to the gate, keeping its place in the line; the one way out before the end 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -25,13 +26,13 @@ from .errors import Problem, place_of
 from .faults import TooLate, UpstreamProblem
 from .gate import Gate
 from .head import Authority
-from .headers import Fields
 from .lessons import Lessons
 from .log import CallLog, Record
 from .measure import Measure
 from .metrics import Metrics
 from .redaction import Veil
 from .refusal import problem_of
+from .shedding import Shedding
 from .stream import Passage, relay
 from .tunnel import Tunnels
 from .upstream import Reply, Upstream
@@ -58,23 +59,28 @@ class Exchange:
         gate: Gate,
         upstream: Upstream,
         tunnels: Tunnels,
+        shedding: Shedding,
         metrics: Metrics,
         call_log: CallLog,
         now_ms: Callable[[], float],
+        wall: Callable[[], float],
         pseudonym: bytes,
         own: Callable[[Authority], bool],
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`now_ms`: the gate's clock, wall time that never steps back. `pseudonym`: our name in Via.
+        """`now_ms`: the gate's clock, wall time that never steps back. `wall`: the time of day in seconds of the epoch,
+        for Date. `pseudonym`: our name in Via.
         `own`: whether an authority is where this process listens. `jitter`: draws from 0 to 1."""
         self._in_force = in_force
         self._measure = measure
         self._gate = gate
         self._upstream = upstream
         self._tunnels = tunnels
+        self._shedding = shedding
         self._metrics = metrics
         self._call_log = call_log
         self._now_ms = now_ms
+        self._wall = wall
         self._pseudonym = pseudonym
         self._own = own
         self.draining = False
@@ -95,8 +101,8 @@ class Exchange:
             await self._serve(call, record)
         except Problem as problem:
             await self._answer(call, record, problem)
-        except (ClientGone, asyncio.CancelledError):
-            record.code = "client_gone"
+        except (ClientGone, asyncio.CancelledError) as gone:
+            record.code = getattr(gone, "code", ClientGone.code)
             raise
         except Exception as error:
             _log.error("call %s: %s", call.id, place_of(error))
@@ -118,8 +124,12 @@ class Exchange:
             assert head.authority is not None
             await self._connect(call, rules, record, head.authority)
             return
-        if (head.upgrade or b"").lower() == b"websocket":
-            raise Problem("upgrade_unsupported", "WebSocket calls are not relayed", close=True)
+        room = self._tunnels.websocket(call) if head.websocket is not None else contextlib.nullcontext()
+        with room:
+            await self._call(call, rules, record, identity)
+
+    async def _call(self, call: Call, rules: InForce, record: Record, identity: Identity) -> None:
+        head = call.head
         service = service_of(head, rules.matcher)
         if service is None:
             await self._pass(call, rules, record, identity)
@@ -168,7 +178,7 @@ class Exchange:
         else:
             target = rules.egress.target(authority, "https")
             record.code = "tunnel"
-            await self._tunnels.relay(call, target)
+            record.code = await self._tunnels.relay(call, target) or record.code
 
     async def _pass(self, call: Call, rules: InForce, record: Record, identity: Identity) -> None:
         """A forward call to a host outside the catalogue: no key, no gate, only a line in the log."""
@@ -194,9 +204,17 @@ class Exchange:
                 raise problem_of(errand.service, wish, record.waited_ms)
             # whoever asks again keeps the place in the line that he had first
             since = began_ms if attempt or late else None
-            verdict = await self._gate.acquire(wish, enqueued_ms=since, anew=lambda: self._plan(errand))
+            crowded = self._shedding.why_not_hold(errand.identity.client) if wish.max_wait_ms else None
+            if crowded is not None:
+                wish.max_wait_ms = 0
+            with self._shedding.waiting(errand.identity.client):
+                verdict = await self._gate.acquire(wish, enqueued_ms=since, anew=lambda: self._plan(errand))
             record.waited_ms += verdict.waited_ms
             if isinstance(verdict, Refuse):
+                if crowded is not None and verdict.code == "wait_too_long":
+                    raise Problem(
+                        "overloaded", f"{crowded}, and this one would have to", retry_after_ms=verdict.retry_after_ms
+                    )
                 raise problem_of(errand.service, verdict, record.waited_ms)
             record.key, record.attempts = verdict.key, attempt + 1
             if verdict.observed is not None and errand.service.mode == "observe":
@@ -252,7 +270,7 @@ class Exchange:
         first = b""
         counted = True
         try:
-            if reply.status >= 300 or dialects.explains_success(errand.service.dialect):
+            if reply.status >= 300 or (reply.status >= 200 and dialects.explains_success(errand.service.dialect)):
                 first = await reply.read(ERROR_BYTES)
             lesson = self.lessons.of_reply(errand, grant, reply, first)
             if lesson is not None:
@@ -264,7 +282,7 @@ class Exchange:
                 if errand.pooled and lesson.meaning in ("dead", "exhausted"):
                     # the client can do nothing about a key that is ours; what it can do is ask again
                     raise Problem("no_key", _USELESS.format(name), retry_after_ms=1000)
-            elif errand.endpoint.body != "none":
+            elif errand.endpoint.body != "none" and reply.status >= 200:
                 passage = Passage(errand.endpoint.body, reply, asked_usage=errand.asked_usage)
             veil = Veil(outgoing.secret_of(errand.service, grant)) if errand.pooled else None
             if veil is not None:
@@ -290,9 +308,14 @@ class Exchange:
     ) -> None:
         """Step 6. Whatever ends it, the reply is released or aborted."""
         record.status, record.origin = reply.status, "upstream"
+        if reply.status < 200:
+            await self._switch(call, record, reply)
+            return
         tap, edit = (passage.tap.feed, passage.edit) if passage is not None else (None, None)
         fields = headers.end_to_end(reply.headers, drop=(b"content-length", *(edit.drops if edit is not None else ())))
-        fields += _own_fields(call.id, record)
+        fields += headers.own_fields(call.id, record)
+        if headers.value_of(reply.headers, b"date") is None:
+            fields.append(self._date())  # RFC 9110 section 6.6.1: whoever has a clock appends it
         declared = headers.value_of(reply.headers, b"content-length") if edit is None else None
         answer = call.answer
         if self.draining:
@@ -311,6 +334,18 @@ class Exchange:
         finally:
             reply.abort()
             record.bytes_out = answer.sent
+
+    async def _switch(self, call: Call, record: Record, reply: Reply) -> None:
+        """A WebSocket's 101: from here on bytes pass unread, and the call lasts until they end."""
+        pair = call.tunnel
+        assert pair is not None
+        fields = headers.end_to_end(reply.headers) + headers.own_fields(call.id, record)
+        try:
+            transport, early = reply.switch()
+            await self._tunnels.switch(call, call.answer.compose(101, reply.reason, fields, None), transport, early)
+        finally:
+            reply.abort()
+            record.code, record.bytes_out = pair.code, pair.far.passed
 
     def _finish(
         self,
@@ -356,32 +391,18 @@ class Exchange:
         record.status, record.origin = problem.status, "headgate"
         service = self._in_force().policy.services.get(record.service or "")
         body = problem.body(service.shape if service is not None else "plain", call.id)
-        fields = [*problem.headers(), (b"Content-Type", b"application/json"), *_own_fields(call.id, record)]
+        fields = [
+            self._date(),
+            *problem.headers(),
+            (b"Content-Type", b"application/json"),
+            *headers.own_fields(call.id, record),
+        ]
         await call.answer.problem(problem, fields, body)
         record.bytes_out = call.answer.sent
 
+    def _date(self) -> tuple[bytes, bytes]:
+        return headers.date(int(self._wall()))
+
     def _close(self, record: Record) -> None:
-        metrics, service = self._metrics, record.service
-        if record.origin == "headgate" and record.status >= 400 and record.code is not None:
-            metrics.refused.labels(service or "none", record.code).inc()
-        if service is not None:
-            if record.observed is not None:
-                metrics.observed.labels(service, record.observed).inc()
-            if record.attempts:
-                metrics.of(service).granted.inc()
-            if record.waited_ms > 0:
-                metrics.held.labels(service).inc()
-                metrics.waited.labels(service).observe(record.waited_ms / 1000)
-            result = "refused" if not record.attempts else "held" if record.waited_ms > 0 else "granted"
-            metrics.of(service).checks(result).inc()
+        self._metrics.call(record)
         self._call_log.write(record)
-
-
-def _own_fields(call_id: str, record: Record) -> Fields:
-    fields = [(b"X-Headgate-Request-Id", call_id.encode())]
-    if record.service is not None:
-        fields.append((b"X-Headgate-Service", record.service.encode()))
-        fields.append((b"X-Headgate-Waited", b"%.3f" % (record.waited_ms / 1000)))
-        if record.observed is not None:
-            fields.append((b"X-Headgate-Observed", record.observed.encode()))
-    return fields

@@ -105,8 +105,16 @@ class UpstreamProtocol(UpstreamProblem):
     counted = True
 
 
+class UpstreamStalled(UpstreamProblem):
+    """The body of an answer stopped arriving (threats 4.3)."""
+
+    word = "upstream_stalled"
+    text = "the upstream's answer stopped arriving"
+    counted = True
+
+
 class UpstreamTimeout(UpstreamProblem):
-    """No answer within the first-byte limit, or its body stopped arriving (threats 4.3)."""
+    """No answer within the first-byte limit (threats 4.3)."""
 
     word = "upstream_timeout"
     text = "the upstream did not answer in time"

@@ -88,7 +88,12 @@ def judge(message: RawResponseMessage) -> None:
                 raise UpstreamProtocol
     if size > MAX_HEAD or codings + lengths > 1 or (codings and message.version == (1, 0)):
         raise UpstreamProtocol
+    if holds_control(message):
+        raise UpstreamProtocol
+
+
+def holds_control(message: RawResponseMessage) -> bool:
+    """Whether a field value or the reason phrase holds a control byte."""
     if _CONTROL.search(b"".join([value for _, value in message.raw_headers])):
-        raise UpstreamProtocol
-    if message.reason and _CONTROL.search(message.reason.encode("utf-8", "surrogateescape")):
-        raise UpstreamProtocol
+        return True
+    return bool(message.reason and _CONTROL.search(message.reason.encode("utf-8", "surrogateescape")))

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from .addresses import HostInvalid, parse_host
 from .errors import Problem
 from .headers import PROTECTED, connection_options
+from .websocket import handshake_key
 
 Entrance = Literal["reverse", "forward", "intercept", "connect"]
 
@@ -104,8 +105,8 @@ class Head:
     fields: tuple[tuple[bytes, bytes], ...]
     control: Control
     expect_continue: bool
-    upgrade: bytes | None
-    """Value of Upgrade, where the client asked for one."""
+    websocket: bytes | None
+    """The Sec-WebSocket-Key, where the client asks for a WebSocket. Any other upgrade is not passed on."""
 
 
 def read_head(message: RawHead, bound: Authority | None = None) -> Head:
@@ -118,7 +119,7 @@ def read_head(message: RawHead, bound: Authority | None = None) -> Head:
     path = message.path
     if not path.isascii() or "#" in path or "\\" in path:
         raise Problem("bad_target", "the request target holds a character that no target may hold", close=True)
-    host, control, expect, upgrade = _read_fields(message)
+    host, control, expect = _read_fields(message)
     if message.method == "CONNECT":
         return _connect(message, host, control, bound)
     if message.method not in METHODS:
@@ -155,13 +156,12 @@ def read_head(message: RawHead, bound: Authority | None = None) -> Head:
         fields=message.raw_headers,
         control=control,
         expect_continue=expect,
-        upgrade=upgrade,
+        websocket=handshake_key(message) if message.upgrade else None,
     )
 
 
-def _read_fields(message: RawHead) -> tuple[bytes | None, Control, bool, bytes | None]:
+def _read_fields(message: RawHead) -> tuple[bytes | None, Control, bool]:
     host: bytes | None = None
-    upgrade: bytes | None = None
     seen: set[bytes] = set()
     control: dict[bytes, bytes] | None = None
     size = len(message.path)
@@ -183,8 +183,6 @@ def _read_fields(message: RawHead) -> tuple[bytes | None, Control, bool, bytes |
         elif lower == b"connection":
             if not PROTECTED.isdisjoint(connection_options(value)):
                 raise Problem("bad_header", "Connection names a field that may not be dropped", close=True)
-        elif lower == b"upgrade":
-            upgrade = value
         elif lower.startswith(b"x-headgate-"):
             control = control if control is not None else {}
             if lower in control:
@@ -197,7 +195,7 @@ def _read_fields(message: RawHead) -> tuple[bytes | None, Control, bool, bytes |
         raise Problem("bad_framing", "HTTP/1.0 knows no transfer coding", close=True)
     # HTTP/1.0 knows no 100 Continue (RFC 9110 section 10.1.1)
     expect = b"expect" in seen and message.version == (1, 1)
-    return host, _read_control(control) if control else NO_CONTROL, expect, upgrade
+    return host, _read_control(control) if control else NO_CONTROL, expect
 
 
 def _read_control(found: dict[bytes, bytes]) -> Control:
@@ -245,7 +243,7 @@ def _connect(message: RawHead, host: bytes | None, control: Control, bound: Auth
         fields=message.raw_headers,
         control=control,
         expect_continue=False,
-        upgrade=None,
+        websocket=None,
     )
 
 

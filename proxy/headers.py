@@ -7,7 +7,12 @@ lost for repeated names). Names are compared in lower case.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from email.utils import formatdate
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .log import Record
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -78,6 +83,23 @@ def value_of(fields: Iterable[tuple[bytes, bytes]], lower_name: bytes) -> bytes 
         if len(name) == len(lower_name) and name.lower() == lower_name:
             return value
     return None
+
+
+def own_fields(call_id: str, record: Record) -> Fields:
+    """What every answer says of its call (design 4.1)."""
+    fields = [(b"X-Headgate-Request-Id", call_id.encode())]
+    if record.service is not None:
+        fields.append((b"X-Headgate-Service", record.service.encode()))
+        fields.append((b"X-Headgate-Waited", b"%.3f" % (record.waited_ms / 1000)))
+        if record.observed is not None:
+            fields.append((b"X-Headgate-Observed", record.observed.encode()))
+    return fields
+
+
+@lru_cache(maxsize=4)
+def date(now_s: int) -> tuple[bytes, bytes]:
+    """The Date field for a moment, in seconds of the epoch (RFC 9110 sections 5.6.7 and 6.6.1)."""
+    return b"Date", formatdate(now_s, usegmt=True).encode()
 
 
 def via(version: tuple[int, int], pseudonym: bytes) -> tuple[bytes, bytes]:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 import aiohttp.http_parser
 from aiohttp import web
 
+from . import headers
 from .call import Answer, Bounds, Call, ClientBody, ClientGone
 from .door import MAX_FIELD, MAX_FIELDS, MAX_TARGET, Door, Incoming
 from .errors import Problem, place_of
@@ -52,7 +53,10 @@ class Listener(web.Server):
         *,
         render: Callable[[Problem, str], tuple[bytes, Fields]],
         on_refused: Callable[[str, Problem], None],
+        on_idle: Callable[[], None] = lambda: None,
+        admits: Callable[[], bool] = lambda: True,
         new_id: Callable[[], str],
+        wall: Callable[[], float],
         bounds: Bounds,
         max_connections: int,
         max_per_client: int,
@@ -60,6 +64,8 @@ class Listener(web.Server):
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
         linger_seconds: float = LINGER_SECONDS,
     ) -> None:
+        """`wall`: the time of day, in seconds of the epoch, for Date. `on_idle`: an idle connection was closed.
+        `admits`: whether a new connection may be taken."""
         super().__init__(
             self._handle,  # type: ignore[arg-type]  # Incoming and Answer stand in for BaseRequest and StreamResponse
             request_factory=Incoming,  # type: ignore[arg-type]
@@ -79,8 +85,11 @@ class Listener(web.Server):
         self._max_connections = max_connections
         self._max_per_client = max_per_client
         self._of_client: Counter[str] = Counter()
-        self.render = render
+        self._render = render
+        self._wall = wall
         self._on_refused = on_refused
+        self.on_idle = on_idle
+        self._admits = admits
         self.head_seconds = head_seconds
         self.linger_seconds = linger_seconds
         self.write_idle_seconds = bounds.write_idle_s
@@ -96,6 +105,8 @@ class Listener(web.Server):
             door.force_close()  # not even the refused may pile up
         elif len(self._connections) > self._max_connections or self._of_client[door.client] > self._max_per_client:
             door._refuse_head(Problem("overloaded", "too many connections", close=True, retry_after_ms=1000))
+        elif door.bound is None and not self._admits():
+            door._refuse_head(Problem("overloaded", "memory is short", close=True, retry_after_ms=1000))
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
@@ -111,6 +122,11 @@ class Listener(web.Server):
         self._of_client[door.client] -= 1
         if self._of_client[door.client] <= 0:
             del self._of_client[door.client]
+
+    def render(self, problem: Problem, call_id: str) -> tuple[bytes, Fields]:
+        """Body and fields of an answer to what never became a call."""
+        body, fields = self._render(problem, call_id)
+        return body, [headers.date(int(self._wall())), *fields]
 
     async def refuse(self, door: Door, problem: Problem) -> Answer:
         """Answer what never became a call."""
@@ -144,7 +160,8 @@ class Listener(web.Server):
             internal = Problem("internal", "an error of our own; the log names it", close=True)
             self._on_refused(call_id, internal)
             await self._answer_problem(answer, internal, call_id)
-        if answer.closes or door.last_call or not (answer.keep_alive or incoming.payload.is_eof()):
+        unread = message.upgrade or not incoming.payload.is_eof()
+        if answer.closes or door.last_call or (unread and not answer.keep_alive):
             answer.keep_alive = False
             door.part()
         return answer

@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from rules.match import Matcher
 from rules.meters import Estimate
 from rules.meters.audio import most
+from rules.meters.models import in_query
 from rules.meters.streamusage import FORMATS, ask
 from rules.plan import Facts, costs_of, digest, has_budget, is_unpriced
 from rules.policy import Endpoint, Service
@@ -50,6 +51,7 @@ class Measure:
         self.counting = Counting(metrics=metrics, counters=counters)
         """What bodies are counted with."""
         self._room = held_bytes
+        metrics.held_bodies.set_function(lambda: float(held_bytes - self._room))
         self._named: set[tuple[str, str]] = set()
 
     def give_back(self, size: int) -> None:
@@ -62,7 +64,7 @@ class Measure:
         Raises Problem (overloaded, and what ClientBody raises) or ClientGone.
         """
         occupied = await self._look(errand)
-        if errand.service.mode != "off" and errand.call.body.length != 0:
+        if errand.service.mode != "off" and (errand.call.body.length != 0 or errand.call.head.websocket is not None):
             self._report_unpriced(errand)
         return occupied
 
@@ -73,6 +75,8 @@ class Measure:
         length = call.body.length
         if length == 0:
             errand.body = b""
+            if call.head.websocket is not None:
+                errand.named_model = errand.record.model = in_query(call.head.target)
             errand.again = fingerprint(call.head, b"")
             return 0
         if not metered if length is None else length > limit:
@@ -101,7 +105,8 @@ class Measure:
     def _report_unpriced(self, errand: Errand) -> None:
         """Count a call whose price is not known, and name its model once where a budget should have counted it."""
         service, model = errand.service, errand.model or "a model that is not known"
-        if not is_unpriced(service, errand.endpoint, self.price(errand)):
+        unread = errand.call.head.websocket is not None
+        if not is_unpriced(service, errand.endpoint, self.price(errand), unread=unread):
             return
         self._metrics.unpriced.labels(service.name).inc()
         known = (service.name, model)
@@ -190,6 +195,7 @@ def facts_of(
 ) -> Facts:
     """The facts of a call. `price`: of its model; `count`: of its body, None where that was not read; `length`: of the
     body, in bytes; `again`: its fingerprint."""
+    unread = head.websocket is not None
     common, of_key = matcher.limits_for(service, endpoint, model)
     counted: Mapping[str, float] = count.costs if count is not None else {}
     if count is None and length and endpoint.body != "none":
@@ -218,5 +224,5 @@ def facts_of(
         signed=signer is not None,
         max_wait_ms=head.control.max_wait_ms,
         again=again,
-        unpriced=bool(length) and is_unpriced(service, endpoint, price),
+        unpriced=(bool(length) or unread) and is_unpriced(service, endpoint, price, unread=unread),
     )

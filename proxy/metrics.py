@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,8 +15,13 @@ from prometheus_client.registry import Collector
 
 from .store import FAULTS, Fault
 
+if TYPE_CHECKING:
+    from .log import Record
+
 # Seconds: from one event-loop turn to the cap of a hold (threats 4.3).
 _WAIT = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+# Codes of a CONNECT that went as it should.
+_ENTRANCES = ("tunnel", "intercept")
 # Actual over estimate: 1 is exact.
 _RATIO = (0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 4.0)
 
@@ -144,10 +150,20 @@ class Metrics:
             registry=to,
         )
         self.tunnels = Gauge("headgate_tunnels", "Open blind tunnels", registry=to)
+        self.websockets = Gauge("headgate_websockets", "WebSockets that are open, or wait to be", registry=to)
         self.tunnel_bytes = Counter(
-            "headgate_tunnel_bytes", "Bytes relayed through blind tunnels", ["direction"], registry=to
+            "headgate_tunnel_bytes", "Bytes relayed unread: blind tunnels and WebSockets", ["direction"], registry=to
         )
         self.connections = Gauge("headgate_connections", "Open client connections", registry=to)
+        self.cut = Counter(
+            "headgate_cut", "What ended without a whole answer, by code", ["service", "code"], registry=to
+        )
+        self.memory = Gauge("headgate_memory_bytes", "Memory that the process holds", registry=to)
+        self.memory_limit = Gauge("headgate_memory_limit_bytes", "Memory it may use; 0: no bound is known", registry=to)
+        self.shedding = Gauge(
+            "headgate_shedding", "1: no call is held for want of memory; 2: no connection is taken either", registry=to
+        )
+        self.held_bodies = Gauge("headgate_held_body_bytes", "Bytes of request bodies in memory", registry=to)
         self.config_failures = Counter(
             "headgate_config_reload_failures", "Configurations that were refused", registry=to
         )
@@ -166,6 +182,24 @@ class Metrics:
         if found is None:
             found = self._counts[service] = Counts(self, service)
         return found
+
+    def call(self, record: Record) -> None:
+        """A call is over."""
+        service = record.service
+        if record.code is not None and record.code not in _ENTRANCES:
+            refused = record.origin == "headgate" and record.status >= 400
+            (self.refused if refused else self.cut).labels(service or "none", record.code).inc()
+        if service is None:
+            return
+        if record.observed is not None:
+            self.observed.labels(service, record.observed).inc()
+        counts = self.of(service)
+        if record.attempts:
+            counts.granted.inc()
+        if record.waited_ms > 0:
+            self.held.labels(service).inc()
+            self.waited.labels(service).observe(record.waited_ms / 1000)
+        counts.checks("refused" if not record.attempts else "held" if record.waited_ms > 0 else "granted").inc()
 
     def watch_gate(
         self,

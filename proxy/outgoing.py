@@ -13,6 +13,7 @@ from .errand import Errand
 from .head import Authority
 from .headers import Fields
 from .upstream import Target
+from .websocket import SWITCH
 
 # Never sent on as they came: we write Host and the framing, and have answered Expect ourselves.
 _OURS = (b"host", b"content-length", b"expect")
@@ -47,8 +48,9 @@ def secret_of(service: Service, grant: Grant) -> str:
 
 
 def framed(call: Call, fields: Fields, host: bytes, pseudonym: bytes) -> Fields:
-    """`fields` behind Host and before Via."""
-    return [(b"Host", host), *fields, headers.via(call.head.version, pseudonym)]
+    """`fields` behind Host and before Via; those that ask for a WebSocket stand last."""
+    switch = SWITCH if call.head.websocket is not None else ()
+    return [(b"Host", host), *fields, headers.via(call.head.version, pseudonym), *switch]
 
 
 def passed(call: Call, target: Target, token: bytes | None, pseudonym: bytes) -> tuple[str, Fields]:

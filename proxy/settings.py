@@ -12,9 +12,9 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from rules import spellings
 
@@ -72,6 +72,9 @@ class Timeouts:
     tunnel_life: float = 3600.0
     store_try: float = 0.075
     """One try of a tick: half the 150 ms that threats 4.3 gives a tick."""
+    write_idle: float = 120.0
+    """A client that does not take its answer: as long as an upstream may be silent."""
+    admin: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +85,28 @@ class Ceilings:
     """Twice the 10,000 held calls of design 5; 9.3 KiB each without a body (threats 4.2)."""
     connections_per_client: int = 10_000
     """One worker's address may hold the design's whole 10,000: a single machine is the usual case."""
+    held: int = 10_000
+    """Calls that wait, of all services: design 5."""
+    held_per_client: int = 10_000
+    """One worker may be the only one; among several the line is fair by user, whoever holds how many."""
     held_body_bytes: int = 256 * 1024 * 1024
     """As much again as the 250 MiB of design 5 for 10,000 held calls without bodies."""
+    body_bytes: int = 1 << 30
+    """Of one request: twice the largest that a catalogue service takes (512 MB of images, provider-facts 2.5)."""
+    body_rate: int = 1024
+    """Bytes a second that a body must come with on average: threats 4.3. A floor, counted among the ceilings."""
     tunnels: int = 1_000
     """Blind tunnels live up to an hour and take two sockets each; a tenth of the held calls."""
+    websockets: int = 1_000
+    """They live as long as tunnels, and take as much."""
     minted_hosts: int = 1_000
     """Contexts of `certs.leaf.Minter`, 20 KiB each."""
+    memory: int = 0
+    """Bytes the process may use: at 80 % no call is held any more, at 90 % no connection taken (threats 4.2). 0: as
+    many as its control group may, and where that has no bound, no such steps."""
+
+
+_N = TypeVar("_N", Timeouts, Ceilings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,8 +180,23 @@ def read(
         drain=DRAIN if seconds is None else seconds,
         url=chosen("url", url, str),
         admin_token=chosen("admin_token", None, str),
+        timeouts=_numbers(Timeouts, "HEADGATE_TIMEOUT_", environ, _parse_timeout),
+        ceilings=_numbers(Ceilings, "HEADGATE_MAX_", environ, _parse_amount),
         environ=environ,
     )
+
+
+def _numbers(of: type[_N], prefix: str, environ: Mapping[str, str], parse: Callable[[str], float]) -> _N:
+    """The numbers of a group, each with a variable of its name."""
+    told: dict[str, Any] = {}
+    for one in fields(of):
+        variable = prefix + one.name.upper()
+        if text := environ.get(variable):
+            try:
+                told[one.name] = parse(text)
+            except ValueError as error:
+                raise ValueError(f"{variable}: {error}") from None
+    return replace(of(), **told)
 
 
 def parse_address(text: str) -> Address:
@@ -218,6 +252,19 @@ def _parse_seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?s?", text):
         raise ValueError(f"{text!r} is not a number of seconds, such as 30 or 30s")
     return float(text.removesuffix("s"))
+
+
+def _parse_timeout(text: str) -> float:
+    if (seconds := _parse_seconds(text)) <= 0:
+        raise ValueError(f"{text!r} gives no time at all")
+    return seconds
+
+
+def _parse_amount(text: str) -> int:
+    found = re.fullmatch(r"([0-9]{1,12})(KiB|MiB|GiB)?", text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a whole number, such as 1000 or 256MiB")
+    return int(found[1]) << {None: 0, "KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
 
 
 def _parse_log_format(text: str) -> LogFormat:

@@ -1,14 +1,18 @@
 """CONNECT: intercept with our CA, or relay blindly. Which of the two is decided in `exchange`, never here.
 
 An intercepted tunnel ends in TLS with a leaf for the CONNECT authority; what is decrypted enters by the listener's
-own door again, bound to that authority (threats D). A blind tunnel passes bytes unread.
+own door again, bound to that authority (threats D). A blind tunnel passes bytes unread, and so does a WebSocket once
+its handshake is over (websocket.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+
+from prometheus_client import Gauge
 
 from .call import Call, ClientGone
 from .door import Door
@@ -30,6 +34,12 @@ FLUSH_SECONDS = 30.0
 Dial = Callable[[Target, Callable[[], asyncio.Protocol]], Awaitable[tuple[asyncio.Transport, asyncio.Protocol]]]
 
 
+class HandshakeFailed(ClientGone):
+    """The client of an intercepted tunnel did not speak TLS with us, or not in time."""
+
+    code = "client_tls"
+
+
 class Tunnels:
     """Opens tunnels, and knows how many are open."""
 
@@ -40,6 +50,7 @@ class Tunnels:
         dial: Dial,
         metrics: Metrics,
         max_open: int,
+        max_websockets: int,
         idle_seconds: float = IDLE_SECONDS,
         life_seconds: float = LIFE_SECONDS,
         handshake_seconds: float = HANDSHAKE_SECONDS,
@@ -48,10 +59,12 @@ class Tunnels:
         self._dial = dial
         self._metrics = metrics
         self._max_open = max_open
+        self._max_websockets = max_websockets
         self._idle_seconds = idle_seconds
         self._life_seconds = life_seconds
         self._handshake_seconds = handshake_seconds
-        self._open: set[_Pair] = set()
+        self._open: set[Pair] = set()
+        self._websockets: set[Pair] = set()
 
     async def intercept(self, call: Call, authority: Authority) -> None:
         """Answer 200, speak TLS as `authority`, and hand the decrypted connection to a new door.
@@ -80,51 +93,90 @@ class Tunnels:
         except (OSError, ssl.SSLError, TimeoutError):
             # not TLS, a certificate that was refused, or silence: nobody is left to answer (threats D8, D9)
             transport.abort()
-            raise ClientGone from None
+            raise HandshakeFailed from None
         if secured is None or inner.lost:
             # the client went in the very turn of the loop that ended the handshake
             raise ClientGone
         inner.connection_made(secured)
 
-    async def relay(self, call: Call, target: Target) -> None:
-        """Dial, answer 200, pass bytes both ways until both ends have closed. Raises Problem where it can't."""
+    async def relay(self, call: Call, target: Target) -> str | None:
+        """Dial, answer 200, pass bytes both ways until both ends have closed. Raises Problem where it can't.
+
+        Returns the code of the time-out that ended it."""
         if len(self._open) >= self._max_open:
             raise Problem("overloaded", "too many tunnels are open", close=True, retry_after_ms=1000)
-        door = call.door
-        assert isinstance(door, Door)
-        pair = _Pair(self._metrics, self._idle_seconds, self._life_seconds)
         # counted while it is dialled: a slow upstream is no way round the bound
-        self._open.add(pair)
-        self._metrics.tunnels.inc()
-        try:
+        with self._room(self._open, self._metrics.tunnels) as pair:
             await self._dial(target, lambda: pair.far)
-            if pair.closed.done():
-                raise Problem("draining", "this Headgate is shutting down", close=True, retry_after_ms=1000)
-            early = bytes(door._message_tail)
-            near = self._take(call, door)
-            near.write(_ESTABLISHED)
-            near.set_protocol(pair.near)
-            pair.near.connection_made(near)
-            if early:
-                pair.near.data_received(early)
-            pair.near.take_over()
-            # the door stops reading when much comes before the answer
-            near.resume_reading()
-            await pair.closed
-        finally:
-            pair.close()
-            self._open.discard(pair)
-            self._metrics.tunnels.dec()
+            await self._pass(call, pair, _ESTABLISHED)
+        return pair.code
+
+    @contextlib.contextmanager
+    def websocket(self, call: Call) -> Iterator[None]:
+        """Keep room for the WebSocket that a call asks for, until the block ends. Raises Problem: overloaded.
+
+        Kept from before the call waits: what was granted must not fail for want of room here.
+        """
+        if len(self._websockets) >= self._max_websockets:
+            raise Problem("overloaded", "too many WebSockets are open", close=True, retry_after_ms=1000)
+        with self._room(self._websockets, self._metrics.websockets) as call.tunnel:
+            yield
+
+    async def switch(self, call: Call, head: bytes, upstream: asyncio.Transport, early: bytes) -> None:
+        """Send the head of the 101, then pass bytes both ways until both ends have closed. `early`: what the upstream
+        said behind its own head; it does not read yet."""
+        pair = call.tunnel
+        assert pair is not None
+        upstream.set_protocol(pair.far)
+        pair.far.connection_made(upstream)
+        if early:
+            pair.far.data_received(early)
+        upstream.resume_reading()
+        await self._pass(call, pair, head)
 
     def drain(self) -> None:
         """From now on a tunnel that is silent for DRAIN_IDLE_SECONDS is closed."""
-        for pair in list(self._open):
+        for pair in self._every():
             pair.shorten(DRAIN_IDLE_SECONDS)
 
     def close_all(self) -> None:
         """Close every tunnel; the drain is over."""
-        for pair in list(self._open):
+        for pair in self._every():
             pair.close()
+
+    def _every(self) -> list[Pair]:
+        return [*self._open, *self._websockets]
+
+    @contextlib.contextmanager
+    def _room(self, kept: set[Pair], gauge: Gauge) -> Iterator[Pair]:
+        pair = Pair(self._metrics, self._idle_seconds, self._life_seconds)
+        kept.add(pair)
+        gauge.inc()
+        try:
+            yield pair
+        finally:
+            pair.close()
+            kept.discard(pair)
+            gauge.dec()
+
+    async def _pass(self, call: Call, pair: Pair, head: bytes) -> None:
+        """The far end is connected: tell the client, and join the two until both have closed."""
+        if pair.closed.done():
+            raise Problem("draining", "this Headgate is shutting down", close=True, retry_after_ms=1000)
+        door = call.door
+        assert isinstance(door, Door)
+        early = bytes(door._message_tail)
+        near = self._take(call, door)
+        pair.start()
+        near.write(head)
+        near.set_protocol(pair.near)
+        pair.near.connection_made(near)
+        if early:
+            pair.near.data_received(early)
+        pair.near.take_over()
+        # the door stops reading when much comes before the answer
+        near.resume_reading()
+        await pair.closed
 
     def _take(self, call: Call, door: Door) -> asyncio.Transport:
         """The client's transport, no longer the door's."""
@@ -141,8 +193,10 @@ class Tunnels:
 class _End(asyncio.Protocol):
     """One side of a blind tunnel: what comes in here goes out at the other."""
 
-    def __init__(self, pair: _Pair, direction: str) -> None:
+    def __init__(self, pair: Pair, direction: str) -> None:
         self._pair = pair
+        self.passed = 0
+        """Bytes that came in here."""
         self._bytes = pair.metrics.tunnel_bytes.labels(direction)
         self.other: _End
         self.transport: asyncio.Transport | None = None
@@ -157,6 +211,7 @@ class _End(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._pair.touch()
         self._bytes.inc(len(data))
+        self.passed += len(data)
         if self.other.transport is not None:
             self.other.transport.write(data)
         else:
@@ -168,18 +223,21 @@ class _End(asyncio.Protocol):
         if self._waiting:
             self.transport.write(self._waiting)
             self._waiting = b""
-        if self.other._ended and self.transport.can_write_eof():
-            self.transport.write_eof()
+        if self.other._ended:
+            self.other._pass_end(self.transport)
 
     def eof_received(self) -> bool:
-        # a half-close is passed on, and the other direction goes on (threats D12)
         self._ended = True
-        other = self.other.transport
-        if other is not None and other.can_write_eof():
-            other.write_eof()
-        if self.other._ended:
-            self._pair.close()  # what is still to be written goes out first
+        if self.other.transport is not None:
+            self._pass_end(self.other.transport)
         return True
+
+    def _pass_end(self, to: asyncio.Transport) -> None:
+        """A half-close is passed on, and the other direction goes on (threats D12); TLS can only close whole."""
+        if self.other._ended or not to.can_write_eof():
+            self._pair.close()  # what is still to be written goes out first
+        else:
+            to.write_eof()
 
     def pause_writing(self) -> None:
         if self.other.transport is not None:
@@ -202,7 +260,9 @@ class _End(asyncio.Protocol):
         self._pair.close()
 
 
-class _Pair:
+class Pair:
+    """The two ends of a tunnel, and what ends it."""
+
     def __init__(self, metrics: Metrics, idle_seconds: float, life_seconds: float) -> None:
         loop = asyncio.get_running_loop()
         self.metrics = metrics
@@ -210,30 +270,45 @@ class _Pair:
         self.near.other, self.far.other = self.far, self.near
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
-        self._idle_seconds = idle_seconds
+        self._idle_seconds, self._life_seconds = idle_seconds, life_seconds
         self._last = loop.time()
-        self._idle_timer: asyncio.TimerHandle = loop.call_later(idle_seconds, self._look)
-        self._life_timer = loop.call_later(life_seconds, self.close)
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._life_timer: asyncio.TimerHandle | None = None
+        self.code: str | None = None
+        """The time-out that ended it."""
+
+    def start(self) -> None:
+        """Both ends are there: from now on it may be idle, and grow old."""
+        self._last = self._loop.time()
+        self._idle_timer = self._loop.call_later(self._idle_seconds, self._look)
+        self._life_timer = self._loop.call_later(self._life_seconds, self._end, "tunnel_life")
 
     def touch(self) -> None:
         self._last = self._loop.time()
 
     def shorten(self, idle_seconds: float) -> None:
+        """It may be silent for less from now on."""
         self._idle_seconds = idle_seconds
-        self._idle_timer.cancel()
-        self._look()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._look()
 
     def close(self) -> None:
         if not self.closed.done():
             self.closed.set_result(None)
-        self._idle_timer.cancel()
-        self._life_timer.cancel()
+        for timer in (self._idle_timer, self._life_timer):
+            if timer is not None:
+                timer.cancel()
         for end in (self.near, self.far):
             end.finish()
 
     def _look(self) -> None:
         left = self._last + self._idle_seconds - self._loop.time()
         if left <= 0:
-            self.close()
+            self._end("tunnel_idle")
         else:
             self._idle_timer = self._loop.call_later(left, self._look)
+
+    def _end(self, code: str) -> None:
+        self.code = code
+        self.close()

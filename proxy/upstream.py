@@ -24,6 +24,7 @@ from .faults import TooLate, UpstreamBroke, UpstreamProblem
 from .framing import declared, framing, judge, write_head
 from .pool import Pool, wire_of
 from .tasks import spawn
+from .websocket import judge_switch
 from .wire import READ_BUFFER, Wire
 
 Body = bytes | AsyncIterator[bytes] | None
@@ -131,7 +132,7 @@ class Reply:
     async def __anext__(self) -> bytes:
         """The next piece of the body as it arrived, transfer coding removed.
 
-        Raises UpstreamBroke, UpstreamProtocol (bad chunk) or UpstreamTimeout once what arrived before has been handed
+        Raises UpstreamBroke, UpstreamProtocol (bad chunk) or UpstreamStalled once what arrived before has been handed
         out: the client's stream must then be cut, not ended. The connection is closed by then.
         """
         piece = await self._take(-1)
@@ -145,6 +146,15 @@ class Reply:
             self._complete = self.complete
             self._wire.finish()
             self._connection.release()
+
+    def switch(self) -> tuple[asyncio.Transport, bytes]:
+        """Of a 101: the connection itself, which does not read, and what came behind the head. `abort` then gives back
+        its place. Raises UpstreamBroke."""
+        switched = self._wire.switch()
+        if switched is None:
+            raise UpstreamBroke(answered=True)
+        self._complete = True
+        return switched
 
     def abort(self) -> None:
         """Close the connection, whatever its state."""
@@ -212,6 +222,7 @@ class Upstream:
         body: Body,
         *,
         chunked: bool = False,
+        websocket: bytes | None = None,
         may_go: Callable[[], bool] = lambda: True,
     ) -> Reply:
         """Send one request and return its answer as soon as the head has arrived.
@@ -223,6 +234,8 @@ class Upstream:
 
         An answer that comes before the body is sent ends the sending; the iterator is closed before this returns.
         What the iterator raises comes out of here as it is, after the connection was closed.
+
+        `websocket` is the key of a WebSocket's handshake, and only then the answer can be a 101 (`Reply.switch`).
 
         `may_go` is asked when the connection is open, right before the first byte is written. If it says no, TooLate
         is raised, the iterator has not been touched, and the connection is pooled.
@@ -238,7 +251,7 @@ class Upstream:
             raise TooLate
         writer = None
         try:
-            wire.begin(head_request=method == b"HEAD")
+            wire.begin(head_request=method == b"HEAD", switching=websocket is not None)
             if body is None or (isinstance(body, bytes) and len(body) <= PIECE):
                 wire.write(head + body if body else head)
                 wire.request_sent = True
@@ -252,6 +265,9 @@ class Upstream:
             message, payload = await wire.answer()
             if writer is not None:
                 await _stop(writer)
+            if websocket is not None and message.code == 101:
+                judge_switch(message, websocket)
+                return Reply(message, payload, connection)
             judge(message)
         except BaseException as error:
             connection.close()

@@ -18,7 +18,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
-from .faults import UpstreamBroke, UpstreamProblem, UpstreamProtocol, UpstreamTimeout
+from .faults import UpstreamBroke, UpstreamProblem, UpstreamProtocol, UpstreamStalled, UpstreamTimeout
 
 # threats 4.2: 64 KiB instead of aiohttp's 256 KiB. The reader pauses the socket at twice this.
 READ_BUFFER = 64 * 1024
@@ -36,7 +36,8 @@ class Wire(BaseProtocol):
 
     __slots__ = (
         "_answer", "_closed", "_due", "_fault", "_head_size", "_idle_limit", "_informational", "_keep", "_lost",
-        "_message", "_payload", "_poll", "_timer", "_touched", "calls", "offered", "request_sent",
+        "_message", "_payload", "_poll", "_switching", "_tail", "_timer", "_touched", "calls", "offered",
+        "request_sent",
     )  # fmt: skip
 
     _parser: HttpResponseParser | None
@@ -59,6 +60,9 @@ class Wire(BaseProtocol):
         self._message: RawResponseMessage | None = None
         self._payload: StreamReader | None = None
         self._poll: select.poll | None = None
+        self._switching = False
+        self._tail: bytearray | None = None
+        """What came behind a 101, which is no HTTP."""
         self._timer: asyncio.TimerHandle | None = None
         self._touched = 0.0
 
@@ -116,8 +120,8 @@ class Wire(BaseProtocol):
             self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
         return not self._poll.poll(0)
 
-    def begin(self, *, head_request: bool) -> None:
-        """Get ready for the answer to one request."""
+    def begin(self, *, head_request: bool, switching: bool = False) -> None:
+        """Get ready for the answer to one request. `switching`: one that asks for another protocol."""
         self.calls += 1
         self.request_sent = False
         self._parser = HttpResponseParser(
@@ -134,6 +138,22 @@ class Wire(BaseProtocol):
         self._answer = self._loop.create_future()
         self._message = self._payload = None
         self._head_size = self._informational = 0
+        self._switching = switching
+        if switching:
+            # whatever it says, the upstream may believe that it has switched (threats 1.1, "200 taken for an upgrade")
+            self._keep = False
+
+    def switch(self) -> tuple[asyncio.Transport, bytes] | None:
+        """After a 101: the transport, which is not the wire's any more and does not read, and what came behind the
+        head. None: the connection is gone."""
+        transport, self.transport = self.transport, None
+        self._stop_timer()
+        if transport is None:
+            return None
+        # whoever waits for this wire's end need not
+        self._lost = True
+        self._parser = None
+        return transport, bytes(self._tail or b"")
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the transport. After a lost connection this does nothing: `answer` tells."""
@@ -173,7 +193,8 @@ class Wire(BaseProtocol):
             self.transport.abort()
 
     def arm(self, limit_s: float) -> None:
-        """From now on the peer must do something at least every `limit_s`; the call fails with UpstreamTimeout else.
+        """From now on the peer must do something at least every `limit_s`. Else the call fails: UpstreamTimeout before
+        the head of the answer, UpstreamStalled after it.
 
         Until the head is complete bytes of it do not count as doing something, so a trickled head ends in time too.
         """
@@ -198,6 +219,9 @@ class Wire(BaseProtocol):
     # --- what the transport tells
 
     def data_received(self, data: bytes) -> None:
+        if self._tail is not None:
+            self._tail += data
+            return
         if self._parser is None or self._fault is not None:
             if data:
                 # nobody asked: an answer to no request, or the rest of one that was given up
@@ -247,7 +271,9 @@ class Wire(BaseProtocol):
             self._take(parser.feed_data(head))
             if self._message is None and self._head_size > MAX_HEAD:
                 raise UpstreamProtocol
-        if data:
+        if self._tail is not None:
+            self._tail += data
+        elif data:
             self._take(parser.feed_data(data))
 
     def _take(self, fed: tuple[Iterable[tuple[RawResponseMessage, StreamReader]], bool, bytes]) -> None:
@@ -263,6 +289,10 @@ class Wire(BaseProtocol):
                     raise UpstreamProtocol
                 continue
             self._message, self._payload = message, payload
+            if message.code == 101 and self._switching:
+                self._tail = bytearray()
+                if self.transport is not None:
+                    self.transport.pause_reading()
             if message.should_close or upgraded:
                 self._keep = False
             if self._answer is not None and not self._answer.done():
@@ -294,7 +324,7 @@ class Wire(BaseProtocol):
             self._due = due
             self._timer = self._loop.call_at(due, self._on_due)
         elif not self.complete:
-            self.fail(UpstreamTimeout())
+            self.fail(UpstreamTimeout() if self._message is None else UpstreamStalled())
 
     def _stop_timer(self) -> None:
         self._idle_limit = 0.0

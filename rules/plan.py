@@ -157,8 +157,11 @@ _TOLD = frozenset(("tokens", "input_tokens", "output_tokens", "audio_seconds", "
 _SOLD = frozenset(("tokens", "input_tokens", "output_tokens", "audio_seconds", "images"))
 
 
-def is_unpriced(service: Service, endpoint: Endpoint, price: Price | None) -> bool:
-    """A call of this kind is billed by what it uses, and nothing says at which price."""
+def is_unpriced(service: Service, endpoint: Endpoint, price: Price | None, *, unread: bool = False) -> bool:
+    """A call of this kind is billed by what it uses, and nothing says at which price. `unread`: what it uses goes by
+    without being read, so that no price helps but one the endpoint has for the whole call."""
+    if unread:
+        return "usd" not in endpoint.costs
     return price is None and _is_sold(endpoint) and "usd" not in endpoint.costs and service.reply_tells != "cost"
 
 

@@ -86,6 +86,10 @@ class Peer:
         while await self.read():
             pass
 
+    def end(self) -> None:
+        """Send no more; the other direction goes on."""
+        self._writer.write_eof()
+
     def is_closing(self) -> bool:
         """The connection is closed, or about to be."""
         return self._writer.is_closing()

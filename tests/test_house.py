@@ -6,6 +6,7 @@ Patterns of what is forbidden are put together from pieces, so that this file do
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import importlib.metadata
 import inspect
@@ -348,6 +349,9 @@ def test_every_setting_stands_in_readme() -> None:
     variables |= {f"HEADGATE_{name.upper()}" for name in inspect.signature(settings.read).parameters} - {
         "HEADGATE_ENVIRON"
     }
+    variables |= {f"HEADGATE_TIMEOUT_{one.name.upper()}" for one in dataclasses.fields(settings.Timeouts)}
+    variables |= {f"HEADGATE_MAX_{one.name.upper()}" for one in dataclasses.fields(settings.Ceilings)}
+    variables -= {"HEADGATE_TIMEOUT_", "HEADGATE_MAX_"}
     assert flags <= told
     assert variables <= told
     assert {name for name in told if re.fullmatch(r"--[a-z-]+", name)} <= flags

@@ -6,7 +6,8 @@ out of service at once (operators 0, 3). What is degraded is said in the body, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -30,13 +31,14 @@ class Admin:
         degraded: Callable[[], str | None],
         api: Iterable[web.AbstractRouteDef] = (),
         middleware: Iterable[Middleware] = (),
+        seconds: float = 5.0,
     ) -> None:
         """`ready`: why not, or None. `degraded`: why, or None. `api`: routes under `/api/`, and `middleware` before
-        every route."""
+        every route. `seconds`: for a request, from its head to its answer (threats 4.3)."""
         self._registry = registry
         self._ready = ready
         self._degraded = degraded
-        application = web.Application(middlewares=tuple(middleware), client_max_size=_MOST_BODY)
+        application = web.Application(middlewares=(_within(seconds), *middleware), client_max_size=_MOST_BODY)
         application.router.add_routes(api)
         application.router.add_get("/metrics", self._metrics)
         application.router.add_get("/healthz", self._healthz)
@@ -69,3 +71,21 @@ class Admin:
     def _store(self) -> dict[str, object]:
         reason = self._degraded()
         return {"degraded": False} if reason is None else {"degraded": True, "reason": reason}
+
+
+def _within(seconds: float) -> Middleware:
+    """Answers 503 where a handler takes longer: one that waits for a body, or for the store."""
+
+    @web.middleware
+    async def watch(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(seconds):
+                return await handler(request)
+        except TimeoutError:
+            answer = web.json_response({"error": "this took too long"}, status=503)
+            answer.force_close()
+            return answer
+
+    return watch

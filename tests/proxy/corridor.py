@@ -37,6 +37,7 @@ from proxy.listener import Listener
 from proxy.log import CallLog
 from proxy.measure import Measure
 from proxy.metrics import Metrics
+from proxy.shedding import Shedding
 from proxy.tunnel import Tunnels
 from proxy.upstream import Timeouts, Upstream
 from rules.policy import Policy
@@ -44,6 +45,8 @@ from tests.canaries import WATCH
 from tests.raw_server import RawServer
 from tests.rules.given import parsed
 
+NOON_S = 784111777.5
+"""The time of day, as its answers say it: RFC 9110's Sun, 06 Nov 1994 08:49:37 GMT."""
 KEYS = {"KEY_A": "sk-canary-aaaa-1111", "KEY_B": "sk-canary-bbbb-2222"}
 TOKEN = "canary-client-token-3333"
 POOL = "[{name: a, env: KEY_A}, {name: b, env: KEY_B}]"
@@ -78,6 +81,7 @@ class Corridor:
     session: aiohttp.ClientSession
     call_log: CallLog
     keyring: Keyring
+    tunnels: Tunnels
     written: io.StringIO
     listener: Listener
     reload: Callable[[str], None]
@@ -137,6 +141,8 @@ async def corridor(
     own: Callable[[Authority], bool] = lambda _: False,
     leaf_context: Callable[[str], ssl.SSLContext] | None = None,
     make_listener: type[Listener] = Listener,
+    tunnel_idle: float = 300.0,
+    shedding: Shedding | None = None,
 ) -> AsyncIterator[Corridor]:
     """Serve `config` on a free port until the block ends. `leaf_context`: intercepts tunnels with these."""
     loop = asyncio.get_running_loop()
@@ -165,16 +171,26 @@ async def corridor(
     keyring = Keyring(lambda: rules.policy, metrics, clock)
     gate = Gate(now_ms=clock, on_rests=keyring.on_rests)
     counters = ThreadPoolExecutor(1)
-    tunnels = Tunnels(leaf_context=leaf_context or _no_leaf, dial=upstream.dial, metrics=metrics, max_open=4)
+    times = {"idle_seconds": tunnel_idle}
+    tunnels = Tunnels(
+        leaf_context=leaf_context or _no_leaf,
+        dial=upstream.dial,
+        metrics=metrics,
+        max_open=4,
+        max_websockets=2,
+        **times,
+    )
     exchange = Exchange(
         in_force=lambda: rules,
         measure=Measure(metrics=metrics, counters=counters, held_bytes=held_bytes),
         gate=gate,
         upstream=upstream,
         tunnels=tunnels,
+        shedding=shedding or Shedding(limit=0, used=int, now=time.monotonic, held=1000, held_per_client=1000),
         metrics=metrics,
         call_log=call_log,
         now_ms=clock,
+        wall=lambda: NOON_S,
         pseudonym=b"headgate-test",
         own=own,
         jitter=lambda: 0.0,
@@ -186,6 +202,7 @@ async def corridor(
         render=_render,
         on_refused=lambda _, problem: refused.append(problem.code),
         new_id=lambda: f"call-{next(ids)}",
+        wall=lambda: NOON_S,
         bounds=Bounds(),
         max_connections=1000,
         max_per_client=1000,
@@ -203,6 +220,7 @@ async def corridor(
             session=session,
             call_log=call_log,
             keyring=keyring,
+            tunnels=tunnels,
             written=written,
             reload=reload,
             refused=refused,

@@ -80,6 +80,12 @@ class FrontDoor:
     refused: list[str] = field(default_factory=list)
     parted: asyncio.Event = field(default_factory=asyncio.Event)
     """A connection was lost."""
+    idled: int = 0
+    """Connections that were closed for want of a call."""
+
+    def idle(self) -> None:
+        """One more."""
+        self.idled += 1
 
     async def ask(self, raw: bytes) -> list[Answered]:
         """Send raw bytes, read until the connection ends."""
@@ -141,6 +147,7 @@ async def front_door(
     head_seconds: float = 10.0,
     keep_alive_seconds: float = 60.0,
     linger_seconds: float = 3.0,
+    admits: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[FrontDoor]:
     """Serve until the block ends. Without a handler: keep what the call held, send its body back."""
 
@@ -154,7 +161,10 @@ async def front_door(
         handler or echo,
         render=render,
         on_refused=lambda _, problem: front.refused.append(problem.code),
+        on_idle=lambda: front.idle(),
+        admits=admits,
         new_id=lambda: "call-1",
+        wall=lambda: 784111777.5,
         bounds=bounds or Bounds(),
         max_connections=max_connections,
         max_per_client=max_per_client,

@@ -49,6 +49,28 @@ def test_every_place_is_emptied(target: str, left: str) -> None:
     assert after == left
 
 
+OFFERED = CredentialPlace(place="header", name="sec-websocket-protocol", prefix="openai-insecure-api-key.")
+
+
+@pytest.mark.parametrize(
+    ("offered", "left"),
+    [
+        (b"realtime, openai-insecure-api-key.mine", b"realtime"),
+        (b"openai-insecure-api-key.mine ,  realtime,v1", b"realtime, v1"),
+        (b"realtime,v1", b"realtime,v1"),
+        (b"openai-insecure-api-key.mine", None),
+    ],
+)
+def test_of_the_subprotocols_only_the_key_is_taken(offered: bytes, left: bytes | None) -> None:
+    """The others were offered to the upstream; a field of which nothing is left goes."""
+    place = Credential(write=HEADER, read=(HEADER, OFFERED))
+    fields = [(b"Sec-WebSocket-Protocol", offered)]
+    assert take_out(place, fields, "/") == ([] if left is None else [(b"Sec-WebSocket-Protocol", left)], "/")
+    assert take_out_token(b"mine", fields, "/") == take_out(place, fields, "/")
+    found = find(place, fields, "/")
+    assert found == (b"openai-insecure-api-key.mine" if b"mine" in offered else None)
+
+
 def test_write_into_a_header() -> None:
     """Behind its prefix, at the end of the fields."""
     assert write(HEADER, "sk", [(b"X", b"1")], "/a?b") == ([(b"X", b"1"), (b"authorization", b"Bearer sk")], "/a?b")

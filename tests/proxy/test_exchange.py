@@ -431,16 +431,32 @@ async def test_a_draining_corridor_takes_no_call() -> None:
     assert upstream.requests == []
 
 
-async def test_an_unknown_service_a_loop_and_an_upgrade_are_refused() -> None:
-    """404, 508 and 501, each before any key is chosen."""
+async def test_an_unknown_service_and_a_loop_are_refused() -> None:
+    """404 and 508, each before any key is chosen."""
     async with raw_server(answering(DONE)) as upstream, corridor(service(upstream)) as front:
         unknown = await front.ask("/nonesuch/v1")
         looped = await front.ask(via="1.1 headgate-test")
-        upgrade = await front.ask(connection="Upgrade", upgrade="websocket")
     assert (unknown.status, unknown.reason) == (404, "service_unknown")
     assert (looped.status, looped.reason) == (508, "loop")
-    assert (upgrade.status, upgrade.reason) == (501, "upgrade_unsupported")
     assert upstream.requests == []
+
+
+@pytest.mark.parametrize("path", ["/nonesuch/v1", PATH])
+async def test_an_answer_of_our_own_says_when_it_was_made(path: str) -> None:
+    """Date, once, by the clock we were given (RFC 9110 section 6.6.1)."""
+    async with raw_server(answering(DONE)) as upstream, corridor(service(upstream)) as front:
+        front.exchange.draining = path == PATH
+        reply = await front.ask(path)
+    assert reply.reason is not None
+    assert reply.headers["Date"] == "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+@pytest.mark.parametrize("said", [b"Date: Tue, 15 Nov 1994 08:12:31 GMT\r\n", b"date: never\r\n", b""])
+async def test_an_upstreams_date_is_its_own(said: bytes) -> None:
+    """It passes as it came, and is added where there is none."""
+    async with raw_server(answering(ok(fields=said))) as upstream, corridor(service(upstream)) as front:
+        reply = await front.ask()
+    assert reply.headers["Date"] == (said.decode().strip().partition(": ")[2] or "Sun, 06 Nov 1994 08:49:37 GMT")
 
 
 # the books

@@ -15,6 +15,7 @@ from proxy.faults import (
     UpstreamProblem,
     UpstreamProtocol,
     UpstreamRefused,
+    UpstreamStalled,
     UpstreamTimeout,
     UpstreamTls,
 )
@@ -34,6 +35,7 @@ from proxy.faults import (
         (UpstreamBroke(sent=False), 502, False),
         (UpstreamProtocol(), 502, True),
         (UpstreamTimeout(), 504, True),
+        (UpstreamStalled(), 504, True),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -47,4 +49,4 @@ def test_status_and_refund(problem: UpstreamProblem, status: int, counted: bool)
 def test_every_problem_is_listed() -> None:
     """The table above is whole: each problem has its own code."""
     words = [kind.word for kind in UpstreamProblem.__subclasses__()]
-    assert len(words) == len(set(words)) == 10
+    assert len(words) == len(set(words)) == 11

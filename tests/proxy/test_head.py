@@ -33,11 +33,24 @@ _PARTS = st.sampled_from(
 TARGETS = st.one_of(st.lists(_PARTS, max_size=8).map("".join), st.text(max_size=20))
 _NAMES = st.sampled_from(
     [b"Host", b"host", b"Connection", b"Transfer-Encoding", b"Content-Length", b"Expect", b"Upgrade", b"Via",
+     b"Sec-WebSocket-Key",
      b"X-Headgate-User", b"X-Headgate-Tier", b"X-Headgate-Priority", b"X-Headgate-Max-Wait", b"x-headgate-user", b"X"]
 )  # fmt: skip
 _VALUES = st.one_of(
     st.sampled_from(
-        [b"a.test", b"a.test:443", b"chunked", b"close", b"host", b"100-continue", b"websocket", b"1s", b"0", b"5"]
+        [
+            b"a.test",
+            b"a.test:443",
+            b"dGhlIHNhbXBsZSBub25jZQ==",
+            b"chunked",
+            b"close",
+            b"host",
+            b"100-continue",
+            b"websocket",
+            b"1s",
+            b"0",
+            b"5",
+        ]
     ),
     st.binary(max_size=12),
 )
@@ -47,6 +60,7 @@ RAWS = st.builds(
     path=TARGETS,
     version=st.sampled_from([(1, 1), (1, 0), (2, 0), (0, 9)]),
     raw_headers=st.lists(st.tuples(_NAMES, _VALUES), max_size=5).map(tuple),
+    upgrade=st.booleans(),
 )
 
 

@@ -27,12 +27,13 @@ async def test_pipelined_calls_are_answered_in_order() -> None:
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
 async def test_nothing_behind_a_declined_upgrade_is_served(protocol: bytes) -> None:
     """The call is answered without the upgrade, and the connection ends there (threats A17)."""
-    ask = b"GET /svc/x HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n"
+    ask = b"GET /svc/x HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: " + protocol
+    ask += b"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     for cut in CUTS:
         async with front_door(cut=cut) as front:
             answers = await front.ask(ask + PROBE)
             assert [answer.status for answer in answers] == [200]
-            assert [call.head.upgrade for call in front.seen] == [protocol]
+            assert [answer.closes for answer in answers] == [True]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,21 @@ async def test_a_connection_beyond_the_bound_is_told_so() -> None:
         writer.close()
 
 
+async def test_no_connection_is_taken_while_memory_is_short() -> None:
+    """503 overloaded before a byte is read, and those that are open are served on."""
+    short = False
+    async with front_door(admits=lambda: not short) as front:
+        reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        writer.write(b"GET /svc/x HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        short = True
+        (answer,) = await front.ask(PROBE)
+        assert (answer.status, answer.code, answer.closes) == (503, "overloaded", True)
+        writer.write(PROBE)
+        assert [reply.status for reply in replies(await reader.read())] == [200]
+        writer.close()
+
+
 async def test_one_address_cannot_take_every_connection() -> None:
     """The bound of one client is its own, and what it closes it may open again."""
     async with front_door(max_per_client=1) as front:
@@ -96,6 +112,16 @@ async def test_one_address_cannot_take_every_connection() -> None:
         assert again.status == 200
 
 
+@pytest.mark.parametrize(
+    "raw", [b"GET / HTTP/2.0\r\n\r\n", b"\r\n" * 9, b"GET / HTTP/1.1\r\nHost: a\x07\r\n\r\n", b"x" * 70_000]
+)
+async def test_what_is_refused_without_a_call_is_dated(raw: bytes) -> None:
+    """Date by the clock that was given, however early the answer is made (RFC 9110 section 6.6.1)."""
+    async with front_door() as front:
+        (answer,) = await front.ask(raw)
+    assert answer.fields["date"] == "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
 # time
 
 
@@ -104,8 +130,8 @@ async def test_a_head_that_does_not_end_is_408(raw: bytes) -> None:
     """The timer of the head runs from its first byte, blank lines included (row 19)."""
     async with front_door(head_seconds=0.02) as front:
         (answer,) = await front.ask(raw)
-        assert (answer.status, answer.code, answer.closes) == (408, "request_timeout", True)
-        assert front.refused == ["request_timeout"]
+        assert (answer.status, answer.code, answer.closes) == (408, "head_timeout", True)
+        assert front.refused == ["head_timeout"]
 
 
 async def test_a_head_begun_behind_a_call_ends_with_the_keep_alive() -> None:
@@ -124,14 +150,15 @@ async def test_bytes_that_trickle_do_not_put_off_the_head_timer() -> None:
         while not front.refused:
             writer.write(b"a")
             await asyncio.wait([answer], timeout=0.002)
-        assert [reply.code for reply in replies(await answer)] == ["request_timeout"]
+        assert [reply.code for reply in replies(await answer)] == ["head_timeout"]
         writer.close()
 
 
 async def test_a_connection_that_says_nothing_is_closed() -> None:
-    """Without an answer, since nothing was asked."""
+    """Without an answer, since nothing was asked; it is counted."""
     async with front_door(keep_alive_seconds=0.02) as front:
         assert await talk(front.port, b"") == b""
+        assert front.idled == 1
 
 
 @pytest.mark.parametrize(
@@ -148,7 +175,7 @@ async def test_a_body_that_stops_is_408(body: bytes) -> None:
     """A body that stops arriving is answered and the connection ends (rows 16 and 18)."""
     async with front_door(bounds=Bounds(body_idle_s=0.02)) as front:
         (answer,) = await front.ask(b"POST /svc/x HTTP/1.1\r\nHost: a.test\r\n" + body)
-    assert (answer.status, answer.code, answer.closes, front.seen) == (408, "request_timeout", True, [])
+    assert (answer.status, answer.code, answer.closes, front.seen) == (408, "body_timeout", True, [])
 
 
 async def test_a_body_that_trickles_is_408() -> None:
@@ -160,7 +187,7 @@ async def test_a_body_that_trickles_is_408() -> None:
         while not front.refused:
             writer.write(b"x")
             await asyncio.wait([answer], timeout=0.005)
-        assert [reply.code for reply in replies(await answer)] == ["request_timeout"]
+        assert [reply.code for reply in replies(await answer)] == ["body_timeout"]
         writer.close()
 
 

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from proxy.settings import ADMIN, LISTEN, Address, default_state_dir, is_loopback, parse_address, read
+from proxy.settings import (
+    ADMIN,
+    LISTEN,
+    Address,
+    Ceilings,
+    Timeouts,
+    default_state_dir,
+    is_loopback,
+    parse_address,
+    read,
+)
 
 HOME = {"HOME": "/home/ada"}
 
@@ -152,3 +162,44 @@ def test_settings_cannot_change_and_do_not_print_the_environment() -> None:
         settings.drain = 1.0  # type: ignore[misc]
     assert "CANARY" not in repr(settings)
     assert settings.environ["OPENAI_API_KEY"] == "CANARY"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        ("HEADGATE_TIMEOUT_HEAD", "2.5s", 2.5),
+        ("HEADGATE_TIMEOUT_STORE_TRY", "0.05", 0.05),
+        ("HEADGATE_MAX_CONNECTIONS", "12", 12),
+        ("HEADGATE_MAX_BODY_BYTES", "3KiB", 3072),
+        ("HEADGATE_MAX_MEMORY", "2GiB", 2 << 30),
+        ("HEADGATE_MAX_TUNNELS", "0", 0),
+        ("HEADGATE_MAX_HELD", "", 10_000),
+    ],
+)
+def test_every_bound_and_time_has_a_variable(variable: str, text: str, value: float) -> None:
+    """It changes its own number, and leaves the others at their defaults."""
+    told = read({**HOME, variable: text})
+    group, _, name = variable.removeprefix("HEADGATE_").lower().partition("_")
+    changed, default = (told.timeouts, Timeouts()) if group == "timeout" else (told.ceilings, Ceilings())
+    assert getattr(changed, name) == value
+    assert dataclasses.replace(changed, **{name: getattr(default, name)}) == default
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("HEADGATE_TIMEOUT_HEAD", "0"),
+        ("HEADGATE_TIMEOUT_HEAD", "-1"),
+        ("HEADGATE_TIMEOUT_HEAD", "soon"),
+        ("HEADGATE_TIMEOUT_TLS", "1e9"),
+        ("HEADGATE_MAX_HELD", "-1"),
+        ("HEADGATE_MAX_HELD", "1.5"),
+        ("HEADGATE_MAX_MEMORY", "2GB"),
+        ("HEADGATE_MAX_MEMORY", "1" * 13),
+    ],
+)
+def test_a_bound_that_is_none_is_refused_by_its_name(variable: str, text: str) -> None:
+    """The variable stands in the message, and what it should look like."""
+    with pytest.raises(ValueError, match=f"^{variable}: ") as refused:
+        read({**HOME, variable: text})
+    assert "such as" in str(refused.value) or "no time" in str(refused.value)

@@ -63,6 +63,7 @@ async def hall(authority: CertificateAuthority, request: pytest.FixtureRequest) 
         dial=upstream.dial,
         metrics=metrics,
         max_open=2,
+        max_websockets=2,
         idle_seconds=times.get("idle", 300.0),
         life_seconds=times.get("life", 3600.0),
         handshake_seconds=times.get("handshake", 10.0),

@@ -14,6 +14,7 @@ from proxy.faults import (
     UpstreamBroke,
     UpstreamFull,
     UpstreamProblem,
+    UpstreamStalled,
     UpstreamTimeout,
 )
 from proxy.tasks import _running as running_tasks
@@ -245,7 +246,7 @@ async def test_body_idle_limit() -> None:
     async with raw_server(script) as server:
         reply = await upstream.send(target(server), b"GET", b"/", HOST, None)
         assert await anext(reply) == b"hello"
-        with pytest.raises(UpstreamTimeout):
+        with pytest.raises(UpstreamStalled):
             await anext(reply)
         await server.connections[0].closed.wait()
     await upstream.close()

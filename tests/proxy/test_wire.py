@@ -9,7 +9,7 @@ import pytest
 from aiohttp.http_parser import HttpResponseParser
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from proxy.faults import UpstreamBroke, UpstreamProblem, UpstreamProtocol, UpstreamTimeout
+from proxy.faults import UpstreamBroke, UpstreamProblem, UpstreamProtocol, UpstreamStalled
 from proxy.framing import judge
 from proxy.wire import MAX_HEAD, READ_BUFFER, Wire
 from tests.proxy.replies import ROWS, Row
@@ -202,7 +202,7 @@ async def test_own_silence_is_not_the_peers() -> None:
     while total < received:
         total += len(await payload.read(READ_BUFFER))
     assert await payload.readany() == b""
-    assert (during, type(wire.fault)) == (None, UpstreamTimeout)
+    assert (during, type(wire.fault)) == (None, UpstreamStalled)
     assert transport.end == "aborted"
 
 

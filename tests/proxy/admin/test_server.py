@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 import aiohttp
 import pytest
+from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.admin.server import Admin
@@ -100,3 +102,23 @@ async def test_a_port_in_use_is_an_error_of_the_start() -> None:
         with pytest.raises(OSError, match="in use"):
             await admin.start(Address("127.0.0.1", taken.getsockname()[1]))
         await admin.close()
+
+
+async def test_a_request_that_takes_too_long_ends_in_503() -> None:
+    """One whose body never comes does not keep its handler (threats 4.3)."""
+
+    async def change(request: web.Request) -> web.Response:
+        return web.Response(body=await request.read())
+
+    api = [web.post("/api/change", change)]
+    admin = Admin(Metrics().registry, ready=lambda: None, degraded=lambda: None, api=api, seconds=0.05)
+    address = await admin.start(Address("127.0.0.1", 0))
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
+        writer.write(b"POST /api/change HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n\r\nhe")
+        answer = await reader.read()
+        writer.close()
+    finally:
+        await admin.close()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"took too long" in answer
