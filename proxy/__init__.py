@@ -12,6 +12,7 @@ websocket     its handshake, on both sides of us;  what follows passes through a
 clients       who is calling: token -> client, user, tier
 exchange      the one straight line of a call;  errand: what a call carries along it
 measure       the bounded look at a body, and the facts the rules plan with;  counting: what it costs
+exposure      which policies may be in force where others can reach us
 egress        hosts outside the catalogue: which may be reached, and on which port
 outgoing      the head a call leaves with;  credentials: found, taken out, written
 departure     how a call leaves: with its body, and while its grant is valid

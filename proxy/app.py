@@ -38,6 +38,7 @@ from .call import Bounds
 from .errand import InForce, in_force
 from .errors import Problem
 from .exchange import Exchange
+from .exposure import objection
 from .gate import Gate
 from .head import Authority
 from .headers import Fields
@@ -89,7 +90,7 @@ class App:
         self.settings = settings
         self._reloader = reloader
         self._call_log = call_log
-        if (reason := self.veto(reloader.policy)) is not None:
+        if (reason := objection(settings.listen, reloader.policy)) is not None:
             raise OpenToNetwork(reason)
         self.authority = CertificateAuthority.open(settings.state_dir, now=datetime.now(UTC))
         self._minter = Minter(self.authority, bound=settings.ceilings.minted_hosts)
@@ -246,23 +247,6 @@ class App:
     def _build(self, policy: Policy) -> InForce:
         return in_force(policy, loopback_only=self.settings.listen.loopback)
 
-    def veto(self, policy: Policy) -> str | None:
-        """Why a policy may not come into force on this address, or None (design 4.1)."""
-        listen, everyone = self.settings.listen, policy.clients.anonymous == "everyone"
-        if listen.loopback:
-            return None
-        if everyone and "*" in (policy.egress.allow or ()):
-            return (
-                f"{listen} can be reached from the network, and would lead everyone everywhere; name the hosts in"
-                " egress: {allow: …}, or write clients: {anonymous: nobody}"
-            )
-        if policy.clients.tokens or everyone:
-            return None
-        return (
-            f"{listen} can be reached from the network, and no clients are configured; give them tokens"
-            " (clients: {tokens: …}), listen on 127.0.0.1, or write clients: {anonymous: everyone}"
-        )
-
     def on_policy(self, policy: Policy) -> None:
         """A new policy: swapped between two calls, whole."""
         before = self.policy
@@ -276,7 +260,7 @@ class App:
 
     async def _watch(self) -> None:
         self._reloader.on_outcome = self._outcome
-        self._reloader.veto = self.veto
+        self._reloader.veto = functools.partial(objection, self.settings.listen)
         await self._reloader.watch(self._unwatch)
 
     async def _reload(self) -> None:

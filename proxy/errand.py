@@ -10,7 +10,7 @@ from rules.meters.estimate import Estimate
 from rules.policy import Endpoint, Policy, Service
 
 from .call import Call
-from .clients import Doorman, Identity
+from .clients import ANONYMOUS, Doorman, Identity, from_web_page, presented_keys, proxy_credentials
 from .credentials import signer
 from .egress import Egress
 from .errors import Problem
@@ -71,6 +71,30 @@ def service_of(head: Head, matcher: Matcher) -> Service | None:
     if service is not None and head.authority.port not in (80, 443):
         raise Problem("port_denied", "a service is reached on ports 80 and 443 only", close=True)
     return service
+
+
+def is_intercepted(authority: Authority, matcher: Matcher) -> bool:
+    """Whether a tunnel there is decrypted: it leads to a service of ours."""
+    return authority.port == 443 and matcher.by_host(authority.host) is not None
+
+
+def identity_of(call: Call, rules: InForce) -> Identity:
+    """Who is calling. Raises Problem as Doorman.identify does."""
+    head = call.head
+    proxy = proxy_credentials(call.proxy_fields if call.bound is not None else head.fields)
+    if head.entrance == "connect" and proxy is None and head.authority is not None:
+        if is_intercepted(head.authority, rules.matcher):
+            # the decrypted calls carry a token of their own and are judged one by one
+            return Identity(ANONYMOUS, call.peer, None, 0)
+    return rules.doorman.identify(
+        peer=call.peer,
+        keys=presented_keys(head.fields, head.target.partition("?")[2]),
+        proxy=proxy,
+        control=head.control,
+        through_proxy=head.entrance in ("forward", "connect"),
+        # a page that goes through a proxy on purpose is the browser's own traffic
+        web_page=head.entrance == "reverse" and from_web_page(head.fields),
+    )
 
 
 def host_of(service: Service, authority: Authority | None) -> str:

@@ -19,9 +19,9 @@ from rules.verdict import Grant, Plan, Refuse
 
 from . import headers, outgoing
 from .call import Call, ClientGone
-from .clients import ANONYMOUS, Identity, from_web_page, presented_keys, proxy_credentials
+from .clients import Identity
 from .departure import Departure, dispatch
-from .errand import Errand, InForce, service_of
+from .errand import Errand, InForce, identity_of, is_intercepted, service_of
 from .errors import Problem, place_of
 from .faults import TooLate, UpstreamProblem
 from .gate import Gate
@@ -119,7 +119,8 @@ class Exchange:
             raise Problem("draining", "this Headgate is shutting down", close=True, retry_after_ms=1000)
         if headers.passed_through(head.fields, self._pseudonym) or (head.authority and self._own(head.authority)):
             raise Problem("loop", "the call leads back to this Headgate", close=True)
-        identity = self._identify(call, rules, record)
+        identity = identity_of(call, rules)
+        record.client, record.user, record.tier = identity.client, identity.user, identity.tier
         if head.entrance == "connect":
             assert head.authority is not None
             await self._connect(call, rules, record, head.authority)
@@ -143,36 +144,12 @@ class Exchange:
         finally:
             self._measure.give_back(occupied)
 
-    # 2: client, service, endpoint
-
-    def _identify(self, call: Call, rules: InForce, record: Record) -> Identity:
-        head = call.head
-        proxy = proxy_credentials(call.proxy_fields if call.bound is not None else head.fields)
-        if head.entrance == "connect" and proxy is None and self._intercepts(rules, head.authority):
-            # the decrypted calls carry a token of their own and are judged one by one
-            identity = Identity(ANONYMOUS, call.peer, None, 0)
-        else:
-            identity = rules.doorman.identify(
-                peer=call.peer,
-                keys=presented_keys(head.fields, head.target.partition("?")[2]),
-                proxy=proxy,
-                control=head.control,
-                through_proxy=head.entrance in ("forward", "connect"),
-                # a page that goes through a proxy on purpose is the browser's own traffic
-                web_page=head.entrance == "reverse" and from_web_page(head.fields),
-            )
-        record.client, record.user, record.tier = identity.client, identity.user, identity.tier
-        return identity
-
-    def _intercepts(self, rules: InForce, authority: Authority | None) -> bool:
-        return authority is not None and authority.port == 443 and rules.matcher.by_host(authority.host) is not None
-
     async def _connect(self, call: Call, rules: InForce, record: Record, authority: Authority) -> None:
         record.status = 200
         if authority.port != 443 and rules.matcher.by_host(authority.host) is not None:
             # unread, its calls would pass the gate by
             raise Problem("port_denied", "a tunnel to a service is opened on port 443 only", close=True)
-        if self._intercepts(rules, authority):
+        if is_intercepted(authority, rules.matcher):
             record.code = "intercept"
             await self._tunnels.intercept(call, authority)
         else:
