@@ -113,7 +113,9 @@ class Measure:
         if known in self._named or len(self._named) >= MOST_NAMED or not has_budget(self.facts(errand)):
             return
         self._named.add(known)
-        does = "are refused" if service.unpriced == "refuse" and service.mode == "enforce" else "cost 0 usd"
+        does = "cost what the model that their reply names does" if service.reply_tells == "model" else "cost 0 usd"
+        if service.unpriced == "refuse" and service.mode == "enforce":
+            does = "are refused"
         _log.warning("%s: %s has no price: its calls %s", service.name, model, does)
 
     def margin(self, errand: Errand) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from .meters.usage import Usage
+from .meters.usage import Usage, counts_input_only
 from .policy import Endpoint, Service
 from .pricing import Price
 
@@ -50,7 +50,7 @@ def settlement(
         return Settlement(charged={"usd": 0.0} if "usd" in estimated else {})
     usage = ending.usage
     told = usage is not None and (usage.tokens is not None or usage.audio_seconds is not None)
-    seen = _seen(usage, ending.produced, estimated) if not told else usage
+    seen = _seen(endpoint, usage, ending.produced, estimated) if not told else usage
     if seen is None:
         return Settlement()
     actual = seen.meters()
@@ -67,7 +67,9 @@ def settlement(
     return Settlement(charged=charged, actual=actual, told=told)
 
 
-def _seen(usage: Usage | None, produced: int | None, estimated: Mapping[str, float]) -> Usage | None:
+def _seen(
+    endpoint: Endpoint, usage: Usage | None, produced: int | None, estimated: Mapping[str, float]
+) -> Usage | None:
     """What a stream has cost so far: its input as told, else as estimated, and the output that was seen."""
     if produced is None:
         return None
@@ -75,4 +77,5 @@ def _seen(usage: Usage | None, produced: int | None, estimated: Mapping[str, flo
         given = round(estimated.get("input_tokens", 0.0))
         usage = Usage(input_tokens=given, limited_input=given)
     limited = usage.limited_input or 0
-    return replace(usage, output_tokens=produced, tokens=limited + produced)
+    tokens = limited if counts_input_only(endpoint.body) else limited + produced
+    return replace(usage, output_tokens=produced, tokens=tokens)

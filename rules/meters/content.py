@@ -56,15 +56,15 @@ def count_content(content: object, counter: Counter, base: str) -> None:
                     counter.text(part[field])
             if "content" in part:
                 waiting.append(part["content"])
-            if part.get("type") not in _TEXTS:
-                _count_kind(part, counter, base, waiting)
+            kind = part.get("type")
+            if not isinstance(kind, str):
+                _count_unknown(part, counter, waiting)
+            elif kind not in _TEXTS:
+                _count_kind(kind, part, counter, base, waiting)
 
 
-def _count_kind(part: dict[str, object], counter: Counter, base: str, waiting: list[object]) -> None:
-    kind = part.get("type")
-    if not isinstance(kind, str):
-        _count_unknown(part, counter, waiting)
-    elif kind in _IMAGES:
+def _count_kind(kind: str, part: dict[str, object], counter: Counter, base: str, waiting: list[object]) -> None:
+    if kind in _IMAGES:
         _count_image(part, counter, base)
     elif kind in _FILES:
         _count_file(part, counter, base, waiting)

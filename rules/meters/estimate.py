@@ -16,6 +16,7 @@ from .content import TOKENS_PER_SECOND
 from .document import Packed, document_of, unpacked
 from .models import in_path, model_name
 from .tokens import CHARACTERS_PER_TOKEN, Counter, NotAtOnce, Uncountable, base_model, encoding_name
+from .usage import counts_input_only
 
 _READERS: Mapping[str, Callable[[bodies.Document, Counter, str], int | None]] = {
     "chat_completions": bodies.chat_completions,
@@ -165,13 +166,13 @@ def _audio(
     return Estimate(model=found.model, costs=costs, stream=found.stream, readable=found.readable)
 
 
-def _costs(body_format: str, counter: Counter, bound: int | None, margin: float) -> dict[str, float]:
+def _costs(body_format: BodyFormat, counter: Counter, bound: int | None, margin: float) -> dict[str, float]:
     given = math.ceil(counter.text_tokens * margin) + counter.fixed
     output = bound or 0
     if body_format == "messages":
         output = CLAUDE_OUTPUT if bound is None else min(bound, CLAUDE_OUTPUT)
         tokens = given + output
-    elif body_format == "gemini":
+    elif counts_input_only(body_format):
         tokens = given
     else:
         tokens = max(given + output, -(-counter.characters // CHARACTERS_PER_TOKEN))

@@ -81,7 +81,7 @@ class Usage:
     output_tokens: int | None = None
     """All that was produced, reasoning included."""
     tokens: int | None = None
-    """Both, as the service's limits count them."""
+    """Both, as the service's limits count them; of Gemini the input alone (provider-facts 2.3)."""
     limited_input: int | None = None
     """Input as the service's limits count it: without what Anthropic read from its cache (provider-facts 1.8)."""
     cached: int = 0
@@ -119,13 +119,19 @@ class Usage:
         return {meter: float(amount) for meter, amount in known.items() if amount is not None}
 
 
+def counts_input_only(body_format: BodyFormat) -> bool:
+    """The service's limits of tokens count the input alone (provider-facts 2.3)."""
+    return body_format == "gemini"
+
+
 class Findings:
     """Collects the usage objects of one reply."""
 
-    __slots__ = ("_anthropic", "_fields", "_model", "_seconds", "_tier", "_usd")
+    __slots__ = ("_anthropic", "_fields", "_input_only", "_model", "_seconds", "_tier", "_usd")
 
     def __init__(self, body_format: BodyFormat) -> None:
         self._anthropic = body_format == "messages"
+        self._input_only = counts_input_only(body_format)
         self._fields: dict[str, int] = {}
         self._seconds: float | None = None
         self._tier: str | None = None
@@ -192,7 +198,7 @@ class Findings:
         if output is None and given is not None and total is not None:
             output = max(0, total - given)  # embeddings name no output
         if limited is not None and output is not None:
-            total = max(limited + output, total or 0)
+            total = limited if self._input_only else max(limited + output, total or 0)
         cached = min(cached, given or 0)
         written = min(written, (given or 0) - cached)
         return Usage(

@@ -13,9 +13,12 @@ import asyncio
 import gc
 import random
 import statistics
+import struct
 import sys
 import threading
 import time
+import zlib
+from base64 import b64encode as encode
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -101,8 +104,40 @@ def sound(dice: random.Random) -> bytes:
     return head + frames + b"\r\n--x--\r\n"
 
 
+def pdf(dice: random.Random) -> bytes:
+    """A megabyte of PDF, half its pages packed, as google-genai and others write base64."""
+    pages = b"".join(b"%d 0 obj <</Type /Page /Parent 1 0 R /Contents %d 0 R>>\n" % (n, n) for n in range(5000))
+    packed = zlib.compress(pages)
+    stream = b"9 0 obj <</Type/ObjStm/Length %d/Filter/FlateDecode>>\nstream\n%b\nendstream\n" % (len(packed), packed)
+    data = b"%PDF-1.7\n" + pages + stream
+    data += dice.randbytes(MEGABYTE * 3 // 4 - len(data))
+    file = {"type": "file", "file": {"file_data": "data:application/pdf;base64," + encode(data, b"-_").decode()}}
+    return orjson.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": [file]}]})
+
+
+def film(dice: random.Random) -> bytes:
+    """A megabyte of bytes that begin as an MP4 of short packets, as an upload."""
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
+    entry = struct.pack(">I", 36) + b"Opus" + b"\0" * 16 + struct.pack(">HHHHI", 2, 16, 0, 0, 48_000 << 16)
+    tables = (
+        (b"stsd", struct.pack(">II", 0, 1) + entry),
+        (b"stsz", struct.pack(">III", 0, 3, 200_000)),
+        (b"stsc", struct.pack(">IIIII", 0, 1, 1, 200_000, 1)),
+        (b"stco", struct.pack(">III", 0, 1, 1000)),
+    )
+    table = _box(b"stbl", b"".join(_box(*one) for one in tables))
+    media = _box(b"mdhd", b"\0" * 12 + struct.pack(">I", 48_000)) + _box(b"hdlr", b"\0" * 8 + b"soun")
+    track = _box(b"tkhd", b"\0" * 12 + struct.pack(">I", 1)) + _box(b"mdia", media + _box(b"minf", table))
+    sound = _box(b"ftyp", b"isom") + _box(b"moov", _box(b"trak", track)) + dice.randbytes(MEGABYTE)
+    return head + sound + b"\r\n--x--\r\n"
+
+
+def _box(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + name + content
+
+
 BODIES: Sequence[Callable[[random.Random], bytes]] = (
-    *(prose, base64, one_letter, spaces, messages, lists, conversation, sound),
+    *(prose, base64, one_letter, spaces, messages, lists, conversation, pdf, sound, film),
 )
 
 
@@ -176,7 +211,7 @@ async def measure(runs: int) -> bool:
             pauses.append(beat.stop())
         print(f"  {'nothing':<14}{_two(pauses)}")
         for body_of in BODIES:
-            audio = body_of is sound
+            audio = body_of in (sound, film)
             endpoint = endpoints["audio.transcriptions" if audio else "chat.completions"]
             head = _head(endpoint.path, b"multipart/form-data; boundary=x" if audio else b"application/json")
             pauses = []

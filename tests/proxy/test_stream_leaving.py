@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import anthropic
 import pytest
@@ -12,12 +13,13 @@ from rules.meters import load
 from rules.meters.vocabulary import encoding
 from tests.raw_server import Peer, Script, answering, raw_server
 
-from .corridor import CHAT, PATH, TOKEN, Corridor, corridor, service, used
+from .corridor import PATH, TOKEN, Corridor, corridor, service, used
 from .streams import (
     ESTIMATED_INPUT,
     EXACT,
     SETTLED,
     STREAMED,
+    USAGE,
     WORDS,
     actual,
     as_chunk,
@@ -184,24 +186,98 @@ async def test_the_client_leaves_an_anthropic_stream_at_every_event() -> None:
             assert (told["input_tokens"] == 2679) is (after > 0)
 
 
-async def test_a_gemini_stream_is_settled_to_its_last_word() -> None:
-    """Each chunk tells the usage so far; thoughts are output, and both stream forms are read."""
-    words = [
-        {"candidates": [{"content": {"parts": [{"text": word}]}}], "usageMetadata": {"promptTokenCount": 11}}
-        for word in WORDS
-    ]
-    last = {"promptTokenCount": 11, "candidatesTokenCount": 6, "thoughtsTokenCount": 40, "totalTokenCount": 57}
-    words.append({"candidates": [], "usageMetadata": last})
-    events = b"".join(b"data: " + json.dumps(word).encode() + b"\r\n\r\n" for word in words)
-    array = json.dumps(words, indent=2).encode()
-    kinds = ((b"text/event-stream", events), (b"application/json; charset=UTF-8", array))
+GEMINI = "/gemini/v1beta/models/gemini-2.5-flash:streamGenerateContent"
+GEMINI_ASKS = b'{"contents": [{"role": "user", "parts": [{"text": "Good day?"}]}]}'
+GEMINI_SAYS: list[dict[str, Any]] = [
+    *[
+        {
+            "candidates": [{"content": {"parts": [{"text": word}], "role": "model"}, "index": 0}],
+            "usageMetadata": {
+                "promptTokenCount": 11,
+                "candidatesTokenCount": number,
+                "thoughtsTokenCount": 40,
+                "totalTokenCount": 51 + number,
+            },
+            "modelVersion": "gemini-2.5-flash",
+        }
+        for number, word in enumerate(WORDS, 1)
+    ],
+    {
+        "candidates": [{"finishReason": "STOP", "index": 0}],
+        "usageMetadata": {
+            "promptTokenCount": 11,
+            "candidatesTokenCount": 6,
+            "thoughtsTokenCount": 40,
+            "totalTokenCount": 57,
+        },
+    },
+]
+GEMINI_EVENTS = [b"data: " + json.dumps(said).encode() + b"\r\n\r\n" for said in GEMINI_SAYS]
+
+
+async def test_a_gemini_stream_passes_untouched_and_is_settled_to_its_last_word() -> None:
+    """Thoughts are output, its limits count the input alone, and both stream forms are read."""
+    kinds = (
+        (b"text/event-stream", b"".join(GEMINI_EVENTS), "?alt=sse"),
+        (b"application/json; charset=UTF-8", json.dumps(GEMINI_SAYS, indent=2).encode(), ""),
+    )
     answers = [
         b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (kind, len(data), data)
-        for kind, data in kinds
+        for kind, data, _ in kinds
     ]
-    more = ", hosts: [gen.example], endpoints: {stream: {path: '/**', body: chat_completions}}"
-    async with raw_server(answering(*answers)) as upstream, corridor(service(upstream, more, name="gen")) as front:
-        for _, data in kinds:
-            reply = await front.ask("/gen/v1beta/models/gemini-2.5-flash:streamGenerateContent", CHAT)
+    config = service(0, ", limits: [{tokens: 1000, window: 60}]", name="gemini")
+    async with (
+        raw_server(answering(*answers)) as upstream,
+        corridor(config.replace(":0", f":{upstream.port}")) as front,
+    ):
+        for _, data, query in kinds:
+            reply = await front.ask(GEMINI + query, GEMINI_ASKS)
             assert reply.body == data
-            assert await actual(front) == {"input_tokens": 11, "output_tokens": 46, "tokens": 57}
+            assert body_of(upstream) == GEMINI_ASKS
+            assert await actual(front) == {"input_tokens": 11, "output_tokens": 46, "tokens": 11}
+        await front.ask(GEMINI, GEMINI_ASKS)
+        estimated = front.lines()[-1]["estimate"]["tokens"]
+        assert used(front.gate, "1000 tokens", "gemini") == 22 + estimated
+
+
+async def test_the_client_leaves_a_gemini_stream_at_every_event() -> None:
+    """The last usage that came is charged; before any came, the input that was expected."""
+    script, came = halting(GEMINI_EVENTS)
+    config = "services: {gemini: {keys: {env: KEY_A}, limits: [], upstream: 'http://127.0.0.1:%d'}}"
+    async with raw_server(script) as upstream, corridor(config % upstream.port) as front:
+        for after in range(len(GEMINI_EVENTS)):
+            last = GEMINI_EVENTS[after - 1] if after else b""
+            told = await leave(front, GEMINI + "?alt=sse", GEMINI_ASKS, last, came[after])
+            if after:
+                produced = min(after, len(WORDS)) + 40 if after <= len(WORDS) else 46
+                assert told == {"input_tokens": 11, "output_tokens": produced, "tokens": 11}
+            else:
+                assert told["output_tokens"] == 0
+                assert told["tokens"] == told["input_tokens"] > 0
+
+
+COMPLETION_EVENTS = [
+    b"data: " + json.dumps({"id": "c", "choices": [{"text": word, "index": 0}], "usage": None}).encode() + b"\n\n"
+    for word in WORDS
+] + [
+    b"data: " + json.dumps({"id": "c", "choices": [], "usage": USAGE}).encode() + b"\n\n",
+    b"data: [DONE]\n\n",
+]
+COMPLETION = b'{"model": "davinci-002", "stream": true, "max_tokens": 20, "prompt": "Good day?"}'
+
+
+async def test_the_client_leaves_a_completion_at_every_event() -> None:
+    """As with chats; the usage that only we asked for is not shown."""
+    script, came = halting(COMPLETION_EVENTS)
+    async with raw_server(script) as upstream, corridor(service(upstream, EXACT)) as front:
+        for after in range(len(WORDS) + 1):
+            last = WORDS[after - 1].encode() if after else b""
+            told = await leave(front, "/openai/v1/completions", COMPLETION, last, came[after])
+            seen = len(encoding("o200k_base").encode_ordinary("".join(WORDS[:after])))
+            assert after <= told["output_tokens"] <= max(after, seen) + 2
+            assert told["tokens"] == told["input_tokens"] + told["output_tokens"]
+        answer = head() + b"".join(map(as_chunk, COMPLETION_EVENTS)) + b"0\r\n\r\n"
+    async with raw_server(answering(answer)) as upstream, corridor(service(upstream, EXACT)) as front:
+        reply = await front.ask("/openai/v1/completions", COMPLETION)
+        assert reply.body == b"".join(COMPLETION_EVENTS[:-2]).replace(b', "usage": null', b"") + COMPLETION_EVENTS[-1]
+        assert await actual(front) == SETTLED

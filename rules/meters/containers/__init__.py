@@ -10,6 +10,7 @@ riff        WAV
 flac        FLAC
 ogg         Ogg pages: Opus, Vorbis
 opus        how long an Opus packet plays;  vorbis: the same of Vorbis
+packets     how long packets play, by codec
 mp4         MP4, M4A, QuickTime, whole or in fragments
 webm        WebM and Matroska, recorded live or whole
 program     MPEG program streams

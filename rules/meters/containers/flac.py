@@ -33,9 +33,18 @@ is 2 us of Python each."""
 
 def seconds(data: bytes) -> float:
     """What a file lasts that begins with fLaC."""
-    rate = int.from_bytes(data[18:21], "big") >> 4
+    return frames(data, hertz(data[8:42]), 42)
+
+
+def hertz(streaminfo: bytes) -> int:
+    """Samples a second as STREAMINFO has them (RFC 9639 8.2)."""
+    return int.from_bytes(streaminfo[10:13], "big") >> 4
+
+
+def frames(data: bytes, rate: int, start: int = 0) -> float:
+    """What the frames from `start` last, or as long as all bytes can where there is none."""
     total = 0.0
-    for tries, found in enumerate(_SYNC.finditer(data, 42)):
+    for tries, found in enumerate(_SYNC.finditer(data, start)):
         if tries == _TRIES:
             return total + most(len(data) - found.start())
         total += frame_seconds(data[found.start() : found.start() + _HEAD], rate) or 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 from collections.abc import Callable
 
@@ -14,8 +15,9 @@ from rules.meters.audio import most, seconds
 
 from .containers.samples import FORMS, LASTS, played, sample
 
-# Bounded from above: ADPCM packs its samples, and mp3 at 8 kbit/s is padded by 0.2 s, which decoders drop.
-ABOVE = {"wav of ADPCM", "mp3 of low rate"}
+# Bounded from above: ADPCM packs its samples, mp3 at 8 kbit/s is padded by 0.2 s, which decoders drop, and AC-3 counts
+# as if it were at its lowest rate.
+ABOVE = {"wav of ADPCM", "mp3 of low rate", "mp4 ac3"}
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -52,6 +54,18 @@ def test_a_tag_longer_than_the_file_hides_nothing() -> None:
     assert seconds(b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f" + sample("mp3 without Xing header")) >= LASTS
 
 
+def told_short(name: str, seconds_each: float = 0.0) -> bytes:
+    """An MP4 whose samples are said to play so long each at the most."""
+    data = bytearray(sample(name))
+    table, media = data.find(b"stts"), data.find(b"mdhd")
+    scale, rows = (int.from_bytes(data[at : at + 4], "big") for at in (media + 16, table + 8))
+    for row in range(rows):
+        at = table + 16 + 8 * row
+        least = min(int.from_bytes(data[at : at + 4], "big"), int(scale * seconds_each))
+        data[at : at + 4] = least.to_bytes(4, "big")
+    return bytes(data)
+
+
 def patched(name: str, mark: bytes, at: int, value: bytes, *, every: bool = True) -> bytes:
     """A sample in which what stands `at` bytes behind each mark is replaced."""
     data = bytearray(sample(name))
@@ -61,6 +75,13 @@ def patched(name: str, mark: bytes, at: int, value: bytes, *, every: bool = True
         data[start + at : start + at + len(value)] = value
         start = data.find(mark, start + 1) if every else -1
     return bytes(data)
+
+
+def at_once(name: str) -> bytes:
+    """A Matroska file whose clusters and blocks are all said to begin at 0, and which has no duration."""
+    data = re.sub(rb"\xe7\x82..|\xe7\x81.", lambda found: found[0][:2] + b"\0" * (len(found[0]) - 2), sample(name))
+    data = re.sub(rb"\x44\x89\x88.{8}", b"\x44\x89\x88" + b"\0" * 8, data, flags=re.DOTALL)
+    return re.sub(rb"(\xa3[\x40-\x9f].?\x81)..", rb"\1\0\0", data)
 
 
 LIES: dict[str, Callable[[], bytes]] = {
@@ -78,6 +99,16 @@ LIES: dict[str, Callable[[], bytes]] = {
     "mp4: samples of 0": lambda: patched("m4a", b"stts", 16, b"\0\0\0\0"),
     "mp4: a fine time scale": lambda: patched("m4a", b"mdhd", 16, b"\xff" * 4),
     "mp4 opus: samples of 0": lambda: patched("mp4 opus", b"stts", 16, b"\0\0\0\0"),
+    "mp4: a fine rate": lambda: patched("m4a", b"mp4a", 28, b"\xff\xff\0\0").replace(b"mdhd", b"mdhx"),
+    "mp4 opus of 60 ms packets: 20 ms each": lambda: told_short("mp4 opus of 60 ms packets", 0.02),
+    "mp4 mp3: 20 ms each": lambda: told_short("mp4 mp3", 0.02),
+    "mp4 flac: 20 ms each": lambda: told_short("mp4 flac", 0.02),
+    "mp4 ac3: 20 ms each": lambda: told_short("mp4 ac3", 0.02),
+    "m4a lossless: 21 ms each": lambda: told_short("m4a lossless", 0.021),
+    "fragmented mp4 opus: samples of 0": lambda: patched("fragmented mp4 opus", b"mdhd", 12, b"\xff" * 4),
+    "mkv mp3: blocks at 0": lambda: at_once("mkv mp3"),
+    "mkv flac: blocks at 0": lambda: at_once("mkv flac"),
+    "mkv aac: a fine rate": lambda: patched("mkv aac", b"\xb5\x88", 2, struct.pack(">d", 192_000.0)),
     "mp4: fragments of 0": lambda: patched("fragmented mp4", b"tfhd", 12, b"\0\0\0\0"),
     "webm: a short duration": lambda: patched("webm", b"\x44\x89\x88", 3, struct.pack(">d", 1.0)),
     "webm: blocks at 0": lambda: patched("webm recorded live", b"\xe7\x81", 2, b"\0"),
@@ -88,6 +119,36 @@ LIES: dict[str, Callable[[], bytes]] = {
 def test_no_field_that_a_client_writes_makes_a_sound_shorter(lie: str) -> None:
     """Headers, tables and time stamps may say what they like: as many frames are charged as there are."""
     assert seconds(LIES[lie]()) >= LASTS * 0.99
+
+
+def box(name: bytes, *parts: bytes) -> bytes:
+    """A box of an MP4."""
+    content = b"".join(parts)
+    return struct.pack(">I", 8 + len(content)) + name + content
+
+
+def opus_track(*tables: bytes) -> bytes:
+    """A track of Opus with those tables."""
+    entry = struct.pack(">I", 36) + b"Opus" + b"\0" * 16 + struct.pack(">HHHHI", 2, 16, 0, 0, 48_000 << 16)
+    media = box(b"mdhd", b"\0" * 12 + struct.pack(">I", 48_000)) + box(b"hdlr", b"\0" * 8 + b"soun")
+    samples = box(b"minf", box(b"stbl", box(b"stsd", struct.pack(">II", 0, 1), entry), *tables))
+    return box(b"trak", box(b"tkhd", b"\0" * 12 + struct.pack(">I", 1)), box(b"mdia", media, samples))
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_tables_that_promise_millions_of_samples_are_read_within_bounds(size: int) -> None:
+    """In `moov` and in fragments: what is there counts, and what was not looked at by its bytes."""
+    most_of_them = 2**32 - 1
+    tables = (
+        box(b"stsz", struct.pack(">III", 0, size, most_of_them)),
+        box(b"stsc", struct.pack(">IIIII", 0, 1, 1, most_of_them, 1)),
+        box(b"stco", struct.pack(">III", 0, 1, 0)),
+    )
+    run = box(b"trun", struct.pack(">II", 0, most_of_them))
+    fragment = box(b"moof", box(b"traf", box(b"tfhd", struct.pack(">III", 0x10, 1, size)), run * 1000))
+    for data in (box(b"moov", opus_track(*tables)), box(b"moov", opus_track()) + fragment):
+        whole = box(b"ftyp", b"isom") + data + b"\0" * 100_000
+        assert most(len(whole)) <= seconds(whole) < 10_000_000
 
 
 def test_sounds_behind_each_other_are_added_up() -> None:

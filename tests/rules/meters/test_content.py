@@ -65,6 +65,7 @@ def counted(content: Any, base: str = "gpt-4o") -> tuple[int, int]:
         ([{"type": "web_search_result", "title": "hello", "encrypted_content": "A" * 1600}], (1, 300)),
         ([{"type": "bash_code_execution_result", "stdout": "hello", "stderr": "world", "return_code": 0}], (2, 0)),
         ([{"type": "x_result", "content": {"lines": ["hello", "world"]}, "signature": "A" * 1600}], (2, 0)),
+        ([{"type": {"a": 1}, "text": "hello"}, {"type": ["text"], "content": "world"}], (2, 0)),
         ([None, 1, True, {"type": 3, "text": 4}, [["hello"]]], (1, 0)),
         (None, (0, 0)),
     ],

@@ -245,3 +245,50 @@ def test_any_document(body_format: BodyFormat, document: dict[str, Any]) -> None
 def test_any_bytes(body_format: BodyFormat, body: bytes) -> None:
     """No bytes raise."""
     assert all(0 <= cost <= 200 for cost in estimate(body_format, body).costs.values())
+
+
+# names that the formats know, anywhere: denser in odd bodies than what hypothesis draws
+_NAMES = (
+    *("role", "content", "type", "text", "image_url", "url", "detail", "source", "data", "media_type", "file"),
+    *("file_data", "input_audio", "format", "name", "function", "tool_calls", "custom", "input", "arguments"),
+    *("output", "outputs", "results", "summary", "tools", "parameters", "properties", "items", "enum"),
+    *("required", "description", "$defs", "additionalProperties", "response_format", "json_schema", "schema"),
+    *("messages", "prompt", "texts", "images", "inputs", "n", "contents", "parts", "inlineData", "mimeType"),
+    *("fileData", "functionCall", "generationConfig", "maxOutputTokens", "candidateCount", "requests", "system"),
+    *("max_tokens", "best_of", "instructions", "encrypted_content", "reasoning", "reasoning_details"),
+    *("documents", "prediction", "action", "tool_choice", "output_config", "mcp_servers", "audio", "stream"),
+    *("stream_options", "queries", "error", "video_url", "image_base64", "operation"),
+)
+_WORDS = (
+    *("text", "input_text", "image_url", "input_image", "image", "input_audio", "file", "document", "tool_use"),
+    *("tool_result", "redacted_thinking", "function", "custom", "message", "function_call", "mcp_call"),
+    *("image_generation_call", "video_url", "search_result", "data:image/png;base64,iVBORw0KGgo"),
+    *("data:application/pdf;base64,JVBERi0xLjc=", "https://x/y.png", "UklGRg==", "<|endoftext|>"),
+)
+_ODD = (None, True, 0, -1, 1e308, 10**30, "", "\ud800", "A" * 500, " " * 3000)
+
+
+def _drawn(dice: random.Random, depth: int) -> Any:
+    drawn = dice.random()
+    if depth == 0 or drawn < 0.45:
+        return dice.choice(_ODD if drawn < 0.2 else _WORDS)
+    if drawn < 0.65:
+        return [_drawn(dice, depth - 1) for _ in range(dice.randrange(4))]
+    return {dice.choice(_NAMES): _drawn(dice, depth - 1) for _ in range(dice.randrange(5))}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_known_names_in_unknown_places(seed: int) -> None:
+    """Raise nothing and cost a finite amount, in every format."""
+    dice = random.Random(seed)
+    readable = 0
+    for _ in range(700):
+        document = {dice.choice(_NAMES): _drawn(dice, 6) for _ in range(6)}
+        for name in ("messages", "input", "contents", "prompt", "tools"):
+            if dice.random() < 0.6:
+                document[name] = [_drawn(dice, 5) for _ in range(3)]
+        document["model"] = dice.choice(("gpt-4o", "claude-opus-5", "gemini-2.5-flash", 7))
+        seen = estimate(dice.choice(get_args(BodyFormat)), json.dumps(document).encode())
+        assert all(0 <= cost < 2**45 for cost in seen.costs.values())
+        readable += seen.readable
+    assert readable > 300

@@ -13,6 +13,7 @@ LASTS = 7.0
 _SOUND = ("-f", "lavfi", "-i", f"aevalsrc=0.3*sin(2*PI*t*(300+100*t)):s=48000:d={LASTS}")
 _PICTURE = ("-f", "lavfi", "-i", f"testsrc=size=160x120:rate=10:d={LASTS}")
 _OPUS = ("-c:a", "libopus", "-b:a", "32k")
+_FRAGMENTED = ("-movflags", "frag_keyframe+empty_moov+default_base_moof")
 
 # Name -> (with a picture, ending, how it is written). The first twelve are the cases of provider-facts 4.1.
 FORMS: dict[str, tuple[bool, str, tuple[str, ...]]] = {
@@ -21,7 +22,7 @@ FORMS: dict[str, tuple[bool, str, tuple[str, ...]]] = {
     "mp3 without Xing header": (False, "mp3", ("-b:a", "64k", "-write_xing", "0", "-id3v2_version", "0")),
     "m4a": (False, "m4a", ("-c:a", "aac")),
     "mp4 with a picture": (True, "mp4", ("-c:a", "aac", "-c:v", "mpeg4", "-shortest")),
-    "fragmented mp4": (False, "mp4", ("-c:a", "aac", "-movflags", "frag_keyframe+empty_moov+default_base_moof")),
+    "fragmented mp4": (False, "mp4", ("-c:a", "aac", *_FRAGMENTED)),
     "ogg opus": (False, "ogg", _OPUS),
     "wav": (False, "wav", ("-ar", "16000")),
     "webm": (False, "webm", _OPUS),
@@ -45,6 +46,18 @@ FORMS: dict[str, tuple[bool, str, tuple[str, ...]]] = {
     "wav of ADPCM": (False, "wav", ("-c:a", "adpcm_ms", "-ar", "16000")),
     "rf64": (False, "wav", ("-rf64", "always")),
     "mp4 opus": (False, "mp4", _OPUS),
+    "mp4 opus of 60 ms packets": (False, "mp4", (*_OPUS, "-frame_duration", "60")),
+    "fragmented mp4 opus": (False, "mp4", (*_OPUS, *_FRAGMENTED)),
+    "fragmented mp4 opus with a picture": (True, "mp4", (*_OPUS, "-c:v", "mpeg4", "-shortest", *_FRAGMENTED)),
+    "mp4 mp3": (False, "mp4", ("-c:a", "libmp3lame", "-b:a", "64k")),
+    "mp4 flac": (False, "mp4", ("-c:a", "flac", "-strict", "-2")),
+    "mp4 ac3": (False, "mp4", ("-c:a", "ac3", "-b:a", "96k")),
+    "mov of plain samples": (False, "mov", ("-c:a", "pcm_s16le")),
+    "mov of wide samples": (False, "mov", ("-c:a", "pcm_s24be", "-ac", "2", "-ar", "96000")),
+    "mkv mp3": (False, "mkv", ("-c:a", "libmp3lame", "-b:a", "64k")),
+    "mkv flac": (False, "mkv", ("-c:a", "flac")),
+    "mkv lossless": (False, "mkv", ("-c:a", "alac")),
+    "mkv of plain samples": (False, "mkv", ("-c:a", "pcm_s16le")),
     "m4a lossless": (False, "m4a", ("-c:a", "alac")),
     "fragments without head": (False, "mp4", ("-c:a", "aac", "-movflags", "frag_keyframe+empty_moov+separate_moof")),
 }
