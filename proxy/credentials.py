@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable
-from urllib.parse import quote, unquote
+from collections.abc import Collection, Iterable
+from urllib.parse import quote, unquote, unquote_plus
 
 from rules.policy import Credential, CredentialPlace
 
@@ -69,6 +69,22 @@ def take_out(credential: Credential, fields: Fields, target: str) -> tuple[Field
     if parameters and "?" in target:
         target = _without(target, parameters)
     return fields, target
+
+
+def form_parameters(credential: Credential, fields: Iterable[tuple[bytes, bytes]]) -> tuple[str, ...]:
+    """Parameters of this request's body that may hold a credential; empty where it is no form that can be read."""
+    if not credential.form:
+        return ()
+    said = {name.lower(): value.lower() for name, value in fields}
+    kind = said.get(b"content-type", b"").partition(b";")[0].strip()
+    return credential.form if kind == b"application/x-www-form-urlencoded" else ()
+
+
+def take_out_of_form(parameters: Collection[str], body: bytes) -> bytes:
+    """A form body (WHATWG URL, section 5.1) without these parameters, however their names are spelt."""
+    parts = body.split(b"&")
+    kept = [part for part in parts if unquote_plus(part.partition(b"=")[0].decode("latin-1")) not in parameters]
+    return body if len(kept) == len(parts) else b"&".join(kept)
 
 
 def write(place: CredentialPlace, secret: str, fields: Fields, target: str) -> tuple[Fields, str]:

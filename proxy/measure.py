@@ -71,7 +71,9 @@ class Measure:
     async def _look(self, errand: Errand) -> int:
         call, service, endpoint = errand.call, errand.service, errand.endpoint
         metered = is_metered(service, endpoint)
-        limit = METERED_BYTES if metered else REPLAY_BYTES
+        parameters = credentials.form_parameters(service.credential, call.head.fields) if errand.pooled else ()
+        whole = metered or bool(parameters)
+        limit = METERED_BYTES if whole else REPLAY_BYTES
         length = call.body.length
         if length == 0:
             errand.body = b""
@@ -79,10 +81,15 @@ class Measure:
                 errand.named_model = errand.record.model = in_query(call.head.target)
             errand.again = fingerprint(call.head, b"")
             return 0
-        if not metered if length is None else length > limit:
+        if not whole if length is None else length > limit:
+            if parameters:
+                # it may hold a credential of the client's, which must not leave beside ours (threats E2)
+                raise Problem("body_too_large", f"a form for {service.name} may have {limit} bytes", close=True)
             return 0
         body = errand.body = await self._read(call.body, limit)
         errand.again = fingerprint(call.head, body)
+        if parameters:
+            errand.body = credentials.take_out_of_form(parameters, body)
         try:
             if metered:
                 errand.count = await self.counting.count(body, call.head, service, endpoint)

@@ -147,6 +147,7 @@ class CredentialForm(Form):
 
     write: PlaceForm
     read: list[PlaceForm] = []
+    form: Words = []  # parameters of a form body in which a client may have put one: they are taken out
     companions: Words = []  # header fields that belong to the client's own credential and leave with it
     signed: Words = []  # schemes of the Authorization header that sign the call: such calls pass as they are
 

@@ -156,6 +156,8 @@ class Credential:
     write: CredentialPlace
     read: tuple[CredentialPlace, ...]
     """Every place a client may have put one; `write` is among them. All are emptied before ours is written."""
+    form: tuple[str, ...] = ()
+    """Parameters of a form body (application/x-www-form-urlencoded) that may hold one; taken out as well."""
     companions: tuple[str, ...] = ()
     """Header fields, in lower case, that name the account a client's own credential belongs to. They leave with it:
     beside another key they would be refused (provider-facts 1.2, OpenAI-Organization)."""

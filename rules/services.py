@@ -200,6 +200,7 @@ def _credential(form: CredentialForm) -> Credential:
     return Credential(
         write=write,
         read=read,
+        form=tuple(form.form),
         companions=tuple(name.lower() for name in form.companions),
         signed=tuple(scheme.lower() for scheme in form.signed),
     )

@@ -2,12 +2,13 @@
 -- other: this file only says how much of it may be used now. The arithmetic is CUBIC's (RFC 9438) with windows for round
 -- trips, on the time of the store, and shared by all replicas because its state stands here.
 --
--- At first N is twice the rate at which the last half of the window was carried. A refusal tells what it can carry: N falls to BETA of that (`top`),
--- once per generation, since calls sent before a cut say nothing about what came of it. From there it grows as
--- top x (1 - C (K - x)^3), x in windows, to `top` after K of them, stays there for `hold` windows, and then looks higher,
--- as top x (1 + C (x - K - hold)^3), until the next refusal. Refused again at much the same place, `hold` doubles: each
--- look costs a refusal, and more than one in ten windows is not worth it. Refused elsewhere, the limit has moved, and
--- `hold` begins anew; where it has fallen, it stays short for a while, to see it come back.
+-- At first N is twice the rate at which the last half of the window was carried. A refusal tells what it can carry
+-- (`top`): N falls to BETA of that, once per generation, since calls sent before a cut say nothing about what came of it.
+-- From there it grows as top x (1 - C (K - x)^3), x in windows, to `top` after K of them, stays there for `hold` windows,
+-- and then looks higher, as top x (1 + C (x - K - hold)^3), until the next refusal. Refused again at much the same place,
+-- N falls to `top` and no further, since that was carried all the while, and `hold` doubles: each look costs a refusal,
+-- and more than one in ten windows is not worth it. Refused elsewhere, the limit has moved, and `hold` begins anew; where
+-- it has fallen, it stays short for a while, to see it come back.
 --
 -- Laws: it grows only while the limit binds, and to no more than twice what was carried; where headers name a number
 -- (`given`), that is N and nothing is tried any more; never above the amount the configuration gives.
@@ -28,10 +29,9 @@ do
   local C, K = 0.4, 0.7211
   -- What a refusal found, less a sixty-fourth: what crosses on its way is counted by the upstream too.
   local MARGIN = 63 / 64
-  -- Windows of rest between two looks, first and at the most: with the way up, at most one refusal in ten windows
-  -- (issue 4).
-  local HOLD, MOST_HOLD = 2, 9
-  -- A limit that has fallen by so much may come back soon: so many looks more at the shortest hold, each four windows
+  -- Windows of rest between two looks, first and at the most: at most one refusal in ten windows is wanted (issue 4).
+  local HOLD, MOST_HOLD = 2, 10
+  -- A limit that has fallen by so much may come back soon: so many looks more at the shortest hold, each three windows
   -- apart.
   local FALLEN, SOON = 3 / 4, 5
   -- Two refusals this near, as a part of the former, are of one limit.
@@ -155,8 +155,8 @@ do
       -- a window that is nearly empty says nothing about how much it holds, and as yet neither does N
       carried = floor(s.amount / 2)
     end
-    local top = carried * MARGIN
-    if not s.doubles and s.bound < (K + s.hold) * length then
+    local top, looked = carried * MARGIN, s.bound >= (K + s.hold) * length
+    if not s.doubles and not looked then
       -- refused before it looked higher, it stands too high already (RFC 9438, 4.7)
       top = carried * (1 + BETA) / 2
     elseif s.hold > 0 and top > s.top and top - s.top <= s.top * NEAR then
@@ -164,15 +164,19 @@ do
       top = s.top + (top - s.top) / 4
     end
     top = max(1, floor(top))
-    if s.doubles or math.abs(top - s.top) > s.top * NEAR then
-      s.hold, s.soon = 0, top < s.was * FALLEN and SOON or 0
+    local moved = s.doubles or math.abs(top - s.top) > s.top * NEAR
+    -- `top` was carried for a while: it is where N stays
+    local stays = not moved and looked and s.hold > 0
+    if moved then
+      s.hold, s.soon = HOLD, top < s.was * FALLEN and SOON or 0
     elseif s.soon > 0 then
       s.hold, s.soon = HOLD, s.soon - 1
     else
       s.hold, s.was = min(MOST_HOLD, max(HOLD, 2 * s.hold)), top
     end
-    s.top, s.amount, s.most = top, max(1, floor(top * BETA)), min(max(s.most, used), top)
-    s.bound, s.cut, s.doubles, s.met, s.changed = 0, this.now, false, true, true
+    s.amount, s.bound = stays and top or max(1, floor(top * BETA)), stays and floor(K * length) or 0
+    s.top, s.most, s.cut = top, min(max(s.most, used), top), this.now
+    s.doubles, s.met, s.changed = false, true, true
     this.version = this.version + 1
   end
 

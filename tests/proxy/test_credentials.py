@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.credentials import basic_pair, find, signer, take_out, take_out_token, write
+from proxy.credentials import (
+    basic_pair,
+    find,
+    form_parameters,
+    signer,
+    take_out,
+    take_out_of_form,
+    take_out_token,
+    write,
+)
 from rules.policy import Credential, CredentialPlace
 
 HEADER = CredentialPlace(place="header", name="authorization", prefix="Bearer ")
@@ -104,6 +113,37 @@ def test_what_was_taken_out_is_not_found(target: str, names: list[str]) -> None:
 
 
 OAUTH = b'OAuth oauth_consumer_key="ck", oauth_nonce="%b", oauth_signature="%b", oauth_token="tk"'
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        (b"token=xoxb-1", b""),
+        (b"channel=C1&token=xoxb-1&text=token%3Dx", b"channel=C1&text=token%3Dx"),
+        (b"t%6fken=xoxb-1&a=1&token&token=2", b"a=1"),
+        (b"Token=1&tokens=2&a=token", b"Token=1&tokens=2&a=token"),
+        (b"\xff\xfe&=&&a=%ff", b"\xff\xfe&=&&a=%ff"),
+    ],
+)
+def test_a_credential_is_taken_out_of_a_form(body: bytes, left: bytes) -> None:
+    """However the name is spelt; everything else stays byte for byte."""
+    assert take_out_of_form(("token",), body) == left
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters"),
+    [
+        (b"application/x-www-form-urlencoded", ("token",)),
+        (b"Application/X-WWW-Form-Urlencoded; charset=utf-8", ("token",)),
+        (b"application/json", ()),
+        (b"multipart/form-data; boundary=x", ()),
+    ],
+)
+def test_only_a_form_has_parameters(kind: bytes, parameters: tuple[str, ...]) -> None:
+    """By its Content-Type, and where the service takes credentials there."""
+    fields = [(b"content-type", kind)]
+    assert form_parameters(Credential(write=HEADER, read=(HEADER,), form=("token",)), fields) == parameters
+    assert form_parameters(EVERY, fields) == ()
 
 
 def test_a_signed_call_is_known_by_who_signed_it() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 
+from proxy.measure import METERED_BYTES
 from tests.raw_server import Peer, answering, ok, raw_server
 
 from .corridor import KEYS, TOKEN, corridor, service, used
@@ -18,6 +21,11 @@ def reply(status: int, body: object, fields: bytes = b"") -> bytes:
     """A JSON answer."""
     raw = json.dumps(body).encode()
     return b"HTTP/1.1 %d X\r\n%b%bContent-Length: %d\r\n\r\n%b" % (status, JSON, fields, len(raw), raw)
+
+
+async def aiter_of(body: bytes) -> AsyncIterator[bytes]:
+    """A body without a length."""
+    yield body
 
 
 async def test_a_dead_key_that_comes_with_status_200_is_taken_out() -> None:
@@ -37,6 +45,34 @@ async def test_a_dead_key_that_comes_with_status_200_is_taken_out() -> None:
         await front.quiet()
     # whichever came first, the dead one was tried once at most
     assert sum(KEYS["KEY_A"] in key for key in keys_of(upstream)) <= 1
+
+
+async def test_a_token_in_a_form_does_not_leave_beside_ours() -> None:
+    """As older callers of Slack send it: the pool's key goes in the header, the form goes on without theirs."""
+    form = "application/x-www-form-urlencoded; charset=utf-8"
+    own = b"token=xoxb-canary-own&channel=C1&text=token%3D1"
+    async with (
+        raw_server(answering(ok(b'{"ok": true}'))) as upstream,
+        corridor(service(upstream, name="slack")) as front,
+    ):
+        for body, kind in ((own, form), (aiter_of(own), form), (own, "text/plain")):
+            assert (await front.ask("/slack/api/users.info", body, Content_Type=kind)).status == 200
+    left = [request.partition(b"\r\n\r\n")[2] for request in upstream.requests]
+    assert left == [b"channel=C1&text=token%3D1", b"channel=C1&text=token%3D1", own]
+    assert all(key.removeprefix("Bearer ") in KEYS.values() for key in keys_of(upstream))
+
+
+async def test_a_form_too_large_to_be_searched_for_a_token_is_refused() -> None:
+    """It might carry the client's own; nothing of it leaves."""
+    form = "application/x-www-form-urlencoded"
+    async with (
+        raw_server(answering(ok(b'{"ok": true}'))) as upstream,
+        corridor(service(upstream, name="slack")) as front,
+    ):
+        large = io.BytesIO(b"a=" + b"x" * METERED_BYTES)
+        answer = await front.ask("/slack/api/users.info", large, Content_Type=form)
+        assert (answer.status, answer.reason) == (413, "body_too_large")
+    assert upstream.requests == []
 
 
 async def test_an_answer_of_such_a_service_passes_whole_whatever_its_length() -> None:

@@ -97,6 +97,24 @@ def test_a_refusal_cuts_once_for_all_calls_that_were_sent_before_the_cut(a: Repl
     assert amount(a) < once
 
 
+def test_a_refusal_above_what_was_carried_for_windows_takes_back_only_what_was_tried(a: Replica, clock: Clock) -> None:
+    """The first refusal leaves a reserve, since nobody knows yet; the next one, of a look higher, leaves none."""
+    spend(a, clock, 100)
+    refuse(a)
+    cut = amount(a)
+    top = int(cut / 0.85) + 1
+    spend(a, clock, 2 * top)
+    while used(a) <= top:
+        spend(a, clock, 5)
+    carried = used(a)
+    refuse(a)
+    assert 0.95 * carried < amount(a) <= carried
+    spend(a, clock, 2 * top)
+    before = amount(a)
+    refuse(a)
+    assert amount(a) < 0.9 * before, "refused where it should have been safe, it falls"
+
+
 def test_it_does_not_grow_while_it_does_not_bind(a: Replica, clock: Clock) -> None:
     """An hour of few calls says nothing about many."""
     spend(a, clock, 100)
