@@ -13,7 +13,6 @@ import functools
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,15 +40,15 @@ JOINED = "joined"
 CUTS: dict[str, Cut] = {JOINED: whole, "whole": whole, "at line ends": at_line_ends, "byte by byte": byte_by_byte}
 
 
-@dataclass
 class Hall:
     """The corridor, its two upstreams, and a client."""
 
-    front: Corridor
-    service: Origin
-    outside: Origin
-    trust: ssl.SSLContext
-    """The root of our own CA, as an intercepted client trusts it."""
+    def __init__(self, front: Corridor, service: Origin, outside: Origin, trust: ssl.SSLContext) -> None:
+        """`trust`: the root of our own CA, as an intercepted client trusts it."""
+        self.front = front
+        self.service = service
+        self.outside = outside
+        self._trust = trust
 
     def base(self, entrance: Entrance) -> tuple[bytes, bytes]:
         """What stands before a path, and the Host, at an entrance."""
@@ -77,11 +76,11 @@ class Hall:
         request = b"%b <base>%b HTTP/1.1\r\nHost: <host>\r\nConnection: close\r\n\r\n"
         return self.filled(request % (method, PROBE_PATH), entrance)
 
-    async def talk(self, raw: bytes, entrance: Entrance, cut: str = JOINED) -> list[Answered]:
+    async def talk(self, raw: bytes, entrance: Entrance, cut: str | Cut = JOINED) -> list[Answered]:
         """Send the bytes and then a probe; the answers until the connection ends."""
         heads_only = raw.startswith(b"HEAD ")
         probe = self.probe(entrance, b"HEAD" if heads_only else b"GET")
-        slicing = CUTS[cut]
+        slicing = CUTS[cut] if isinstance(cut, str) else cut
 
         def then_probe(data: bytes) -> Iterable[bytes]:
             before, found, behind = data.partition(probe)
@@ -95,7 +94,7 @@ class Hall:
             if entrance == "intercept":
                 writer.write(_CONNECT)
                 assert await reader.readexactly(len(_ESTABLISHED)) == _ESTABLISHED
-                await writer.start_tls(self.trust, server_hostname=HOST.decode())
+                await writer.start_tls(self._trust, server_hostname=HOST.decode())
             if cut != JOINED:
                 listener.cut = then_probe
             writer.write(raw + probe)
