@@ -7,6 +7,7 @@ names) may stand in what it printed or in what its admin port says.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -79,6 +80,18 @@ class Headgate:
                 if shown.startswith(line + " "):
                     return float(shown.rpartition(" ")[2])
         raise AssertionError(f"no metric {line}")
+
+    def asked(self, method: str, target: str, host: str) -> tuple[int, str | None]:
+        """Status and code of one request with this very target and Host, on a connection of its own."""
+        connection = http.client.HTTPConnection(self.proxy.removeprefix("http://"), timeout=30)
+        try:
+            connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+            connection.putheader("Host", host)
+            connection.endheaders()
+            reply = connection.getresponse()
+            return reply.status, reply.getheader("X-Headgate-Reason")
+        finally:
+            connection.close()
 
     def until(self, true: Callable[[], bool]) -> None:
         """Ask again until it is so. Each question should be a round trip to the process, which gets its turn so."""

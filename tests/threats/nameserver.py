@@ -92,10 +92,10 @@ def _addresses(packet: bytes) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def name_server(answers: Answers) -> AsyncIterator[NameServer]:
+async def name_server(answers: Answers, at: tuple[str, int] = ("127.0.0.1", 0)) -> AsyncIterator[NameServer]:
     """Serve until the block ends."""
     loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(lambda: NameServer(answers), local_addr=("127.0.0.1", 0))
+    transport, server = await loop.create_datagram_endpoint(lambda: NameServer(answers), local_addr=at)
     try:
         yield server
     finally:

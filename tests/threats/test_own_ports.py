@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,27 +48,14 @@ def open_headgate(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) 
         yield headgate
 
 
-def asked(headgate: Headgate, method: str, target: str, host: str) -> tuple[int, str | None]:
-    """Status and code of one raw request."""
-    connection = http.client.HTTPConnection(headgate.proxy.removeprefix("http://"), timeout=30)
-    try:
-        connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-        connection.putheader("Host", host)
-        connection.endheaders()
-        reply = connection.getresponse()
-        return reply.status, reply.getheader("X-Headgate-Reason")
-    finally:
-        connection.close()
-
-
 @pytest.mark.parametrize("host", HOSTS)
 def test_no_spelling_leads_to_admin_port_or_store(open_headgate: Headgate, redis: RedisServer, host: str) -> None:
     """By a forward call and by CONNECT: refused, although an allow rule opens the place."""
     for port in (open_headgate.admin.rpartition(":")[2], str(redis.port)):
         place = f"{host}:{port}"
         expected = (DENIED, NOBODY) if host.lower().startswith("localhost") else (DENIED,)
-        assert asked(open_headgate, "GET", f"http://{place}/metrics", place) in expected
-        assert asked(open_headgate, "CONNECT", place, place) in expected
+        assert open_headgate.asked("GET", f"http://{place}/metrics", place) in expected
+        assert open_headgate.asked("CONNECT", place, place) in expected
 
 
 @pytest.mark.parametrize(
@@ -77,7 +63,7 @@ def test_no_spelling_leads_to_admin_port_or_store(open_headgate: Headgate, redis
 )
 def test_not_even_the_operator_leads_there(open_headgate: Headgate, service: str, answer: tuple[int, str]) -> None:
     """A service whose upstream is the admin port or the store serves nobody."""
-    assert asked(open_headgate, "GET", f"/{service}/metrics", "a.test") == answer
+    assert open_headgate.asked("GET", f"/{service}/metrics", "a.test") == answer
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -85,7 +71,7 @@ def test_the_proxy_s_own_port_is_a_loop_or_denied(open_headgate: Headgate, host:
     """508 for a name of ours, a refusal for what only the kernel takes for ours."""
     place = f"{host}:{open_headgate.proxy.rpartition(':')[2]}"
     for method, target in (("GET", f"http://{place}/healthz"), ("CONNECT", place)):
-        assert asked(open_headgate, method, target, place) in ((508, "loop"), (403, "port_denied"))
+        assert open_headgate.asked(method, target, place) in ((508, "loop"), (403, "port_denied"))
 
 
 def test_the_store_took_no_connection_but_headgate_s(open_headgate: Headgate, redis: RedisServer) -> None:
@@ -93,7 +79,7 @@ def test_the_store_took_no_connection_but_headgate_s(open_headgate: Headgate, re
     before = _connections(redis)
     place = f"127.0.0.1:{redis.port}"
     for target in (f"http://{place}/", f"http://{place}/?FLUSHALL", place):
-        asked(open_headgate, "CONNECT" if target == place else "GET", target, place)
+        open_headgate.asked("CONNECT" if target == place else "GET", target, place)
     with socket.create_connection(("127.0.0.1", int(open_headgate.proxy.rpartition(":")[2])), timeout=30) as client:
         client.sendall(b"*1\r\n$8\r\nFLUSHALL\r\n")
         assert client.makefile("rb").readline().startswith(b"HTTP/1.1 400 ")

@@ -4,6 +4,7 @@ metric (threats F). What a corridor wrote is looked at when it ends (tests/canar
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from proxy.redaction import Veil
 from proxy.upstream import Timeouts, Upstream
 from rules.verdict import Grant
 from tests.canaries import WATCH
-from tests.headgate_process import serving
+from tests.headgate_process import Headgate, serving
 from tests.proxy.corridor import KEYS, PATH, TOKEN, Corridor, corridor, service
 from tests.proxy.frontdoor import replies, talk
 from tests.raw_server import Peer, Script, answering, ok, raw_server
@@ -281,3 +282,51 @@ clients: {anonymous: nobody, tokens: [{name: ann, env: TOKEN}]}
             redis.kill()
         redis.start()
         assert call(headgate, TOKEN) in (429, 502)
+
+
+ASKED = 100_000
+"""Calls: their log lines, the answers to them and the metrics make more than the 100 MB of threats 5.1."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+async def test_a_hundred_megabytes_hold_no_secret(tmp_path: Path) -> None:
+    """Refused, denied, unreachable, malformed, by the thousand: a secret in each, and none in what was told."""
+    config = """
+services:
+  openai: {keys: [{name: a, env: KEY}], upstream: 'http://127.0.0.1:9', limits: [{requests: 9, window: 60}]}
+  anthropic: {upstream: 'http://127.0.0.1:9', limits: [{requests: 9, window: 60, per: [key]}]}
+egress: {allow: ["*"]}
+"""
+    rest = b" HTTP/1.1\r\nHost: %b\r\nX-Headgate-User: " + b"u" * 200 + b"\r\nX-Headgate-Max-Wait: 0\r\n"
+    rest += b"Cookie: canary=1\r\nAuthorization: Bearer canary-%d\r\nContent-Length: 12\r\n\r\ncanary-body!"
+    long = b"/" + b"p" * 190
+    kinds = (
+        (b"POST /openai" + long + b"?key=canary", b"a"),
+        (b"POST /anthropic" + long + b"?key=canary", b"a"),
+        (b"POST /nobody" + long + b"?key=canary", b"a"),
+        (b"POST http://10.0.0.1" + long + b"?key=canary", b"10.0.0.1"),
+    )
+    watched = sum(WATCH.seen.values())
+
+    async def ask(headgate: Headgate, number: int) -> None:
+        """Calls one after the other, on one connection until it is closed."""
+        port = int(headgate.proxy.rpartition(":")[2])
+        writer: asyncio.StreamWriter | None = None
+        for turn in range(ASKED // 16):
+            if writer is None or writer.is_closing():
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            line, host = kinds[(turn + number) % len(kinds)]
+            writer.write(line + rest % (host, turn))
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+            WATCH.look("answers", head + await reader.readexactly(length))
+            if b"\r\nConnection: close" in head:
+                writer.close()
+        if writer is not None:
+            writer.close()
+
+    with serving(tmp_path, config, more={"KEY": "sk-canary-8888"}) as headgate:
+        await asyncio.gather(*[ask(headgate, number) for number in range(16)])
+        headgate.look_at_admin()
+    assert sum(WATCH.seen.values()) - watched > 100e6
