@@ -224,7 +224,7 @@ async def test_h8_no_wait_that_is_told_rests_a_key_for_ever(name: str, wait: str
         b"x-ratelimit-limit-requests: 1000000000\r\nx-ratelimit-remaining-requests: 1000000000\r\n"
         b"x-ratelimit-reset-requests: 1ms\r\n",
         b"x-ratelimit-limit-requests: -5\r\nx-ratelimit-remaining-requests: -5\r\nx-ratelimit-reset-requests: -1s\r\n",
-        b"x-ratelimit-limit-requests: NaN\r\nx-ratelimit-remaining-requests: inf\r\nx-ratelimit-reset-requests: 9e9\r\n",
+        b"x-ratelimit-limit-requests: 0x\r\nx-ratelimit-remaining-requests: inf\r\nx-ratelimit-reset-requests: 9e9\r\n",
     ],
 )
 async def test_h9_a_lie_in_the_limit_headers_raises_nothing(fields: bytes) -> None:
