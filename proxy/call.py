@@ -8,6 +8,7 @@ not like.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -263,9 +264,7 @@ class Answer:
         if transport is None:
             return
         if self._until_close:
-            sock = transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            transport.abort()
+            reset(transport)
         self._protocol.force_close()
 
     async def problem(self, problem: Problem, fields: Fields, body: bytes) -> None:
@@ -296,9 +295,19 @@ class Answer:
                 raise ClientGone from None
             except TimeoutError:
                 # closing would wait for a reader that does not read
-                transport.abort()
+                reset(transport)
                 self.keep_alive = False
                 raise ClientStalled from None
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close, and let the kernel forget what it still has to send: to a peer that does not read it would try for
+    minutes, with megabytes that are no process's."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class Call:

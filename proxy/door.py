@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, _ErrInfo
 
-from .call import Answer
+from .call import Answer, reset
 from .errors import REASON, Problem, place_of
 from .head import HEAD_BYTES, Authority
 from .message import Message
@@ -139,7 +139,7 @@ class Door(web.RequestHandler):
         transport.close()
         if self._end_timer is not None:
             self._end_timer.cancel()
-        self._end_timer = self._loop.call_later(self.listener.write_idle_seconds, transport.abort)
+        self._end_timer = self._loop.call_later(self.listener.write_idle_seconds, reset, transport)
 
     def part(self) -> None:
         """Send no more, and read on, unheard, until the client closes or LINGER_SECONDS have passed.

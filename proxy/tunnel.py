@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from prometheus_client import Gauge
 
-from .call import Call, ClientGone
+from .call import Call, ClientGone, reset
 from .door import Door
 from .errors import Problem
 from .head import Authority
@@ -251,7 +251,7 @@ class _End(asyncio.Protocol):
         """Close when what was written has been taken, or when FLUSH_SECONDS have passed."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
-            self._last_timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.transport.abort)
+            self._last_timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, reset, self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
