@@ -62,7 +62,7 @@ do
       -- full: a fraction above that would be more than the upstream has
       b.used, b.rem = 0, 0
     end
-    local least = max(0, b.used - (b.rem > 0 and 1 or 0))
+    local least = b.used - (b.rem > 0 and 1 or 0)
     b.low = min(b.low, least)
     if this.now - b.since >= LOOK_BACK then
       b.before, b.from, b.low, b.since = b.low, b.since, least, this.now

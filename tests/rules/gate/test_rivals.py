@@ -90,10 +90,11 @@ def test_what_goes_before_a_call_is_its_flows_wait_as_often_as_there_are_rivals(
         rivals.begin()
         say(rivals.ahead(head, owed * eighth / 2, {{ amount = 8, queued = 1000000 }}, of_key))
         say(rivals.ahead(head, owed * eighth / 2, {{ amount = 8, queued = 5 }}, of_key))
+        say(rivals.ahead(head, owed * eighth / 2, {{ amount = 8, queued = 1 }}, of_key))
         say(rivals.ahead(head, owed * eighth / 2, {{ amount = 8, queued = 0 }}, of_key))
       end
       ahead({asks})"""
-    assert lua(FILES, program) == f"{ahead} {min(5, ahead)} 0"
+    assert lua(FILES, program) == f"{ahead} {min(5, ahead)} {min(1, ahead)} 0"
 
 
 def test_a_class_is_a_rival_while_a_flow_of_it_waits(lua: Lua) -> None:
