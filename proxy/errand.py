@@ -82,10 +82,10 @@ def identity_of(call: Call, rules: InForce) -> Identity:
     """Who is calling. Raises Problem as Doorman.identify does."""
     head = call.head
     proxy = proxy_credentials(call.proxy_fields if call.bound is not None else head.fields)
-    if head.entrance == "connect" and proxy is None and head.authority is not None:
-        if is_intercepted(head.authority, rules.matcher):
-            # the decrypted calls carry a token of their own and are judged one by one
-            return Identity(ANONYMOUS, call.peer, None, 0)
+    unnamed = head.entrance == "connect" and proxy is None
+    if unnamed and head.authority is not None and is_intercepted(head.authority, rules.matcher):
+        # the decrypted calls carry a token of their own and are judged one by one
+        return Identity(ANONYMOUS, call.peer, None, 0)
     return rules.doorman.identify(
         peer=call.peer,
         keys=presented_keys(head.fields, head.target.partition("?")[2]),
