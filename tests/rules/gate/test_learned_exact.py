@@ -155,20 +155,24 @@ class Learned:
         else:
             carried = self.amount // 2 if self.doubles else self.amount
         top = carried * 63 / 64
-        if not self.doubles and self.bound < (K + self.hold) * self.length:
+        looked = self.bound >= (K + self.hold) * self.length
+        if not self.doubles and not looked:
             top = carried * (1 + BETA) / 2
         elif self.hold and 0 < top - self.top <= self.top / 8:
             top = self.top + (top - self.top) / 4
         top = max(1, math.floor(top))
-        if self.doubles or abs(top - self.top) > self.top / 8:
-            self.hold, self.soon = 0, 5 if top < 3 / 4 * self.was else 0
+        moved = bool(self.doubles) or abs(top - self.top) > self.top / 8
+        stays = looked and self.hold > 0 and not moved
+        if moved:
+            self.hold, self.soon = 2, 5 if top < 3 / 4 * self.was else 0
         elif self.soon:
             self.hold, self.soon = 2, self.soon - 1
         else:
-            self.hold, self.was = min(9, max(2, 2 * self.hold)), top
+            self.hold, self.was = min(10, max(2, 2 * self.hold)), top
         self.most = min(max(self.most, used), top)
-        self.top, self.amount = top, max(1, math.floor(top * BETA))
-        self.bound, self.cut_at, self.doubles, self.met = 0, now, 0, 1
+        self.top, self.amount = top, top if stays else max(1, math.floor(top * BETA))
+        self.bound = math.floor(K * self.length) if stays else 0
+        self.cut_at, self.doubles, self.met = now, 0, 1
         self.changed, self.version = True, self.version + 1
 
     def give(self, amount: int, span: int) -> None:
