@@ -244,3 +244,44 @@ def test_one_flow_bars_a_place_and_all_of_its_places_or_none(lua: Lua) -> None:
       save()
       say(store.texts("bar", { "p", "q", "r" }))"""
     assert lua(FILES, BEGIN + program) == "true false true f f false . false true f f g . true false h g ."
+
+
+def test_places_that_are_looked_at_some_time_are_told_by_their_names(lua: Lua) -> None:
+    """Those that begin so, the soonest first, while anybody waits."""
+    program = """
+      for at, name in ipairs({ "p:a", "b:b", "p:c", "b:d", "p:e" }) do
+        place.set_wake(name, at)
+      end
+      save()
+      for waiting = 0, 2 do
+        this.waiting = waiting
+        begin()
+        say(place.timed("p:"), place.timed("b:"), place.timed("x:"))
+      end"""
+    all_ = "p:a p:c p:e . b:b b:d . ."
+    assert lua(FILES, BEGIN + program) == f". . . {all_} {all_}"
+
+
+def test_each_of_many_classes_is_found_in_its_place_and_kept_for_a_day(lua: Lua) -> None:
+    """In the tick that put them there, and in the next."""
+    program = """
+      local lives, plain = {}, store.expire
+      function store.expire(key, ms)
+        lives[#lives + 1] = key .. " " .. order.text(ms)
+        plain(key, ms)
+      end
+      for n, class in ipairs({ "a.", "b.", "c.", "d." }) do
+        put("p", class, "f" .. n, n, n, n)
+      end
+      place.bar({ "p" }, "f")
+      place.set_wake("p", 1)
+      place.save()
+      table.sort(lives)
+      say(lives)
+      for _ = 1, 2 do
+        next_in("p", { ["a."] = 1, ["b."] = 1, ["c."] = 1 })
+        save()
+        begin()
+      end"""
+    once = "d. 4 4 f4 true true"
+    assert lua(FILES, BEGIN + program) == f"{'at:p 86400000 ' * 4}bar 86400000 wake 86400000 . {once} {once}"

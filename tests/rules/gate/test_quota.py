@@ -9,6 +9,7 @@ import pytest
 from rules.gate import wire
 
 from .driver import Clock, Replica, TablesHost, call, cancel, charge, grants, quota, refusal, window
+from .modules import Lua
 
 LA = "America/Los_Angeles"
 HOUR = 3_600_000
@@ -339,3 +340,30 @@ def test_a_charge_is_named_after_the_days_it_counts_in(a: Replica, clock: Clock)
     limit = quota(10, jitter=500)
     for clock.now, name in ((END - 501, 2 * END), (END - 500, 2 * END + 1), (END, 2 * (END + 24 * HOUR))):
         assert a.arrive(call(charge(limit), wait=0)).granted[0].slices == (name,)
+
+
+@pytest.mark.parametrize(
+    ("slice_", "raw", "said", "used"),
+    [
+        (20_001, 9_999, 70, 70),
+        (20_000, 9_999, 70, 70),
+        (20_001, 10_000, 70, 40),
+        (20_001, 9_999, 40, 40),
+        (20_001, 9_999, 39, 40),
+    ],
+)
+def test_what_is_told_counts_for_the_period_charged_until_that_is_over(
+    lua: Lua, slice_: int, raw: int, said: int, used: int
+) -> None:
+    """The period that ends at 10000, whether the next was charged too or not; no less than is known."""
+    program = f"""
+      store.put("q:x:10000", {{ "used", 40 }})
+      this.raw, this.now = {raw}, {raw}
+      local b = quota.load("x")
+      quota.told(b, {slice_}, {said})
+      say(b.changed)
+      quota.save(b)
+      say(store.numbers("q:x:10000", {{ "used" }}), store.numbers("q:x:20000", {{ "used" }}))
+      say(store.numbers("q:x:20001", {{ "used" }}), store.numbers("q:x:10001", {{ "used" }}))"""
+    changed = str(used > 40).lower()
+    assert lua(("this", "quota"), program) == f"{changed} {used} . false . false . false ."

@@ -70,3 +70,53 @@ def test_what_is_only_read_is_not_written(lua: Lua) -> None:
       ranked.save()
       say(written, store.zrange("x", 0, -1))"""
     assert lua(FILES, program) == "nil 4 a 1 b 2 ."
+
+
+@pytest.mark.parametrize("count", [7, 8, 9, 16, 20])
+def test_any_place_of_a_stored_set_is_found_in_steps(lua: Lua, count: int) -> None:
+    """From the first to the last and beyond, in turn or at once; each member is read once."""
+    program = f"""
+      local read, plain = 0, store.zrange
+      function store.zrange(key, from, to)
+        local flat = plain(key, from, to)
+        read = read + #flat / 2
+        return flat
+      end
+      for i = 1, {count} do
+        store.zput("x", {{ "m" .. order.text(100 + i), i }})
+      end
+      this.waiting = 1
+      ranked.begin()
+      for k = 0, {count} do
+        say(ranked.at(ranked.open("x"), k))
+      end
+      say(read)
+      for k = {count}, {count} - 1, -1 do
+        ranked.begin()
+        say(ranked.at(ranked.open("x"), k))
+      end
+      ranked.begin()
+      read = 0
+      say(ranked.at(ranked.open("x"), 6), read)"""
+    members = [f"m{101 + i} {i + 1}" for i in range(count)]
+    says = [*members, "nil", count, "nil", members[-1], "m107", min(8, count)]
+    assert lua(FILES, program) == " ".join(map(str, says))
+
+
+def test_what_comes_in_one_tick_is_in_order_and_kept_for_a_day(lua: Lua) -> None:
+    """Of one score by the bytes of the member."""
+    program = """
+      local plain = store.expire
+      function store.expire(key, ms)
+        say(key, ms)
+        plain(key, ms)
+      end
+      this.waiting = 1
+      ranked.begin()
+      local set = ranked.open("x")
+      for _, member in ipairs({ "b", "!", "a" }) do
+        ranked.put(set, member, 5)
+      end
+      say(ranked.at(set, 0), ranked.at(set, 1), ranked.at(set, 2))
+      ranked.save()"""
+    assert lua(FILES, program) == "! a b 5 x 86400000"
