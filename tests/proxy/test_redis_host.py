@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import redis
 from proxy.redis_host import RedisHost
 from proxy.store import StoreUnavailable
 from rules.gate import redis_library, text, wire
+from tests.headgate_process import ROOT
 from tests.redis_server import RedisServer, free_port, redis_server
 
 from .test_patience import stand_still
@@ -88,6 +90,30 @@ async def test_releases_replace_each_other(server: RedisServer) -> None:
     client.close()
     for host in (before, now):
         await host.close()
+
+
+async def test_a_user_with_the_permissions_that_readme_names_is_enough(server: RedisServer) -> None:
+    """It loads, ticks and listens, and cannot so much as read another key."""
+    rules = re.search(r"ACL SETUSER headgate (.+?)`", (ROOT / "README.md").read_text().replace("\n", " "))
+    assert rules is not None
+    server.command("ACL", "SETUSER", "headgate", *rules[1].replace("PASSWORD", "hunter2").split())
+    server.command("SET", "theirs", "1")
+    url = server.url.replace("redis://", "redis://headgate:hunter2@")
+    host, heard = RedisHost(url, try_timeout=5.0), asyncio.Queue[bytes]()
+    await host.connect()
+    assert wire.reply(await host.tick(wire.meta_key("s"), TICK)).status == wire.DONE
+    listening = asyncio.ensure_future(host.listen("a" * 16, heard.put_nowait))
+    while server.command("PUBLISH", "rl:nudge:" + "a" * 16, "rl:{s}:") == "0":
+        await asyncio.wait([listening], timeout=0.01)
+    assert await heard.get() == b"rl:{s}:"
+    assert server.command("ACL", "LOG") == "0", "nothing was refused"
+    client = redis.Redis.from_url(url, protocol=2)
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        client.type("theirs")
+    client.close()
+    listening.cancel()
+    await asyncio.wait([listening])
+    await host.close()
 
 
 async def test_no_server_is_said_plainly_with_its_address() -> None:
