@@ -134,7 +134,8 @@ class Measure:
         model = self.counting.stands_for(service, name) if name is not None else None
         if told is not None and service.reply_tells == "model" and model == name:
             model = told
-        return service.prices.of(model, host_of(service, errand.authority))
+        price = service.prices.of(model, host_of(service, errand.authority))
+        return price if price is not None or name is None else self.counting.price(service, name)
 
     def teach(self, errand: Errand, actual: Mapping[str, float], told: str | None) -> None:
         """A reply said what the call did cost, by meter, and perhaps which model it was."""
