@@ -17,6 +17,7 @@ from typing import TypeVar
 from rules.meters import Estimate, NotAtOnce, estimate
 from rules.meters.margins import Learned, start
 from rules.policy import Endpoint, Service
+from rules.pricing import Price
 
 from . import headers
 from .head import Head
@@ -44,6 +45,8 @@ class Counting:
         self._learned: dict[tuple[str, str], Learned] = {}
         self._answered: dict[tuple[str, str], str] = {}
         """What replies said is behind a name."""
+        self._prices: dict[tuple[str, str], Price] = {}
+        """What a token of a model did cost, input and output alike, where only replies tell."""
         self._named: set[tuple[str, str]] = set()
 
     async def count(self, body: bytes, head: Head, service: Service, endpoint: Endpoint) -> Estimate:
@@ -75,6 +78,10 @@ class Counting:
         """The model behind the name that a call gives: as configured, else as replies said, else of that name."""
         return service.deployments.get(name) or self._answered.get((service.name, name), name)
 
+    def price(self, service: Service, name: str) -> Price | None:
+        """What calls of a model cost by their last reply, where only replies tell that."""
+        return self._prices.get((service.name, name))
+
     def margin(self, service: Service) -> Callable[[str], float]:
         """Name -> factor for its texts, as learned so far."""
 
@@ -93,6 +100,10 @@ class Counting:
         key = (service.name, count.model)
         if told is not None and service.reply_tells == "model":
             _keep(self._answered, key, told)
+        usd, tokens = actual.get("usd"), actual.get("tokens")
+        if service.reply_tells == "cost" and usd and tokens:
+            rate = usd / tokens * 1_000_000
+            _keep(self._prices, key, Price(input=rate, output=rate))
         taught = count.taught(actual["input_tokens"]) if "input_tokens" in actual else None
         if taught is not None:
             known = self._learned.get(key) or Learned(starting(service)(self.stands_for(service, count.model)))

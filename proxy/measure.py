@@ -10,8 +10,10 @@ from concurrent.futures import Executor
 from rules.match import Matcher
 from rules.meters import Estimate
 from rules.meters.audio import most
+from rules.meters.document import MOST
 from rules.meters.models import in_query
 from rules.meters.streamusage import FORMATS, ask
+from rules.meters.tokens import CHARACTERS_PER_TOKEN
 from rules.plan import Facts, costs_of, digest, has_budget, is_unpriced
 from rules.policy import Endpoint, Service
 from rules.pricing import Price
@@ -27,13 +29,9 @@ from .metrics import Metrics
 
 # A body that is not metered is kept for a second sending up to this size, and streamed above it.
 REPLAY_BYTES = 65_536
-# The most a metered body may hold in memory; a longer one is streamed and counted by its length. The largest
-# request OpenAI takes is 512 MB of images (provider-facts 2.5), ordinary ones stay far below this.
-METERED_BYTES = 32 << 20
-# Characters per token where a body is not read (provider-facts 2.8).
-_BYTES_PER_TOKEN = 4
-
-
+# The most a metered body may hold in memory, packed or not; a longer one is streamed and counted by its length. The
+# largest request OpenAI takes is 512 MB of images (provider-facts 2.5), ordinary ones stay far below this.
+METERED_BYTES = MOST
 # A body that is one of these, or is vouched for by one of these fields, is sent as it came.
 _BOUND_BY = frozenset(
     (b"content-encoding", b"content-digest", b"repr-digest", b"digest", b"content-md5", b"signature-input")
@@ -136,7 +134,8 @@ class Measure:
         model = self.counting.stands_for(service, name) if name is not None else None
         if told is not None and service.reply_tells == "model" and model == name:
             model = told
-        return service.prices.of(model, host_of(service, errand.authority))
+        price = service.prices.of(model, host_of(service, errand.authority))
+        return price if price is not None or name is None else self.counting.price(service, name)
 
     def teach(self, errand: Errand, actual: Mapping[str, float], told: str | None) -> None:
         """A reply said what the call did cost, by meter, and perhaps which model it was."""
@@ -211,7 +210,8 @@ def facts_of(
         if endpoint.body == "audio":
             counted = {"audio_seconds": most(length)}
         else:
-            counted = {"tokens": length / _BYTES_PER_TOKEN, "input_tokens": length / _BYTES_PER_TOKEN}
+            tokens = length / CHARACTERS_PER_TOKEN
+            counted = {"tokens": tokens, "input_tokens": tokens}
     caller = None
     signer = credentials.signer(service.credential, head.fields)
     if signer is not None or not service.pooled:

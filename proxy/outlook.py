@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from rules.plan import plan
-from rules.policy import Endpoint, Service
+from rules.policy import Endpoint, ReplyTells, Service
 from rules.verdict import Explained, Refuse
 
 from .clients import Identity
@@ -59,6 +59,8 @@ class Outlook:
     costs: Mapping[str, float] = dataclasses.field(default_factory=dict)
     unpriced: bool = False
     """What it would cost in money is not known."""
+    told_late: ReplyTells | None = None
+    """That, but the reply will tell: by its cost, or by its model."""
     said: Explained | None = None
     enforced: Explained | None = None
     """Of a service that is only observed: what it would say if it were enforced."""
@@ -92,6 +94,7 @@ async def ask(question: Question, rules: InForce, gate: Gate) -> Outlook:
         if 0 < len(body) <= METERED_BYTES:
             count = count_of(body, head, service, endpoint)
         model = count.model if count is not None else question.model
+    price = service.prices.of(service.deployments.get(model or "", model), host_of(service, head.authority))
     facts = facts_of(
         rules.matcher,
         head,
@@ -99,7 +102,7 @@ async def ask(question: Question, rules: InForce, gate: Gate) -> Outlook:
         service,
         endpoint,
         model=model,
-        price=service.prices.of(service.deployments.get(model or "", model), host_of(service, head.authority)),
+        price=price,
         count=count,
         length=len(body),
         again=fingerprint(head, body),
@@ -120,6 +123,7 @@ async def ask(question: Question, rules: InForce, gate: Gate) -> Outlook:
         uncounted=metered and not body,
         costs=facts.costs,
         unpriced=facts.unpriced,
+        told_late=service.reply_tells if price is None and "usd" in facts.costs else None,
         said=said,
         enforced=enforced,
     )

@@ -143,6 +143,7 @@ def _told(found: Outlook) -> dict[str, Any]:
         "cost": {meter: _tidy(amount) for meter, amount in found.costs.items()},
         "uncounted": found.uncounted,
         "unpriced": found.unpriced,
+        "told_late": found.told_late,
         "keys": "pool" if service.pooled else "caller",
         "waiting": said.waiting,
         "limits": [_limit(room) for room in said.rooms],
@@ -214,6 +215,8 @@ def _lines(account: dict[str, Any]) -> list[str]:
     if account.get("cost"):
         costs = ", ".join(f"{_number(amount)} {meter}" for meter, amount in account["cost"].items())
         without = "; what that costs in usd is not known: the model has no price" if account["unpriced"] else ""
+        if account["told_late"]:
+            without = f"; what that costs in usd is known when the reply tells its {account['told_late']}"
         rows.append(("cost", costs + (" (without --body no tokens are counted)" if account["uncounted"] else without)))
     if account["store"] == "memory":
         rows.append(("store", "memory: nothing is in use; --store shows what those who share one have used"))

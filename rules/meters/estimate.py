@@ -90,8 +90,10 @@ def estimate(
     `output_tokens` is the body's bound, 0 without one; for Anthropic at most CLAUDE_OUTPUT.
     `tokens`, for the OpenAI formats, is the larger of input + bound and characters / 4. OpenAI charges the larger of
     `max_tokens` and a character estimate, Azure prompt + `max_tokens`: this covers both. Without a bound OpenAI
-    deducts about the prompt only, so nothing more is reserved (provider-facts 1.8). For Anthropic it is the sum of the
-    other two, which is what its combined limit counts; for Gemini the input, which is all its limit counts (2.3).
+    deducts about the prompt only, so nothing more is reserved (provider-facts 1.8); Azure holds the model's maximum
+    until the call ends, of which few would go if it were reserved here (config/services/azure-openai.yaml). For
+    Anthropic it is the sum of the other two, which is what its combined limit counts; for Gemini the input, which is
+    all its limit counts (2.3).
     A body that cannot be read counts its bytes / 4 (2.8); bytes that are packed in a way nobody here unpacks count
     _PACKED each. A call that names no model is counted as one of a model nobody knows. Format `none` costs no tokens.
     """

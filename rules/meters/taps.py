@@ -17,7 +17,7 @@ from ..dialects import Meaning, stream_meaning
 from ..policy import BodyFormat
 from .produced import Produced
 from .scanner import Path, Scanner
-from .usage import MODELS, PATHS, TIERS, Findings, Usage
+from .usage import PATHS, WORDS, Findings, Usage
 
 LINE = 32_768
 """Bytes of a reply, or of an event's line, that are held and parsed whole; longer ones are scanned as they come."""
@@ -28,8 +28,7 @@ _STEP = 65_536
 
 _ERROR: tuple[Path, ...] = ((b"error",), (b"response", b"error"))
 _WHERE = tuple((path, tuple(key.decode() for key in path)) for path in PATHS)
-_WHERE_TIERS = tuple(tuple(key.decode() for key in path) for path in TIERS)
-_WHERE_MODELS = tuple(tuple(key.decode() for key in path) for path in MODELS)
+_WHERE_WORDS = tuple((path, tuple(key.decode() for key in path)) for path in WORDS)
 _WHERE_ERRORS = tuple(tuple(key.decode() for key in path) for path in _ERROR)
 _TYPE, _CODE = (b"type",), (b"code",)
 _MARKER = re.compile(rb'"(?:usage|usageMetadata|error)"\s*:\s*\{|"type"\s*:\s*"error"')
@@ -112,12 +111,9 @@ class _Reading:
         for path, keys in _WHERE:
             if keys[0] in document:
                 self.findings.take(path, _at(document, keys))
-        for keys in _WHERE_TIERS:
+        for path, keys in _WHERE_WORDS:
             if keys[0] in document:
-                self.findings.take_tier(_at(document, keys))
-        for keys in _WHERE_MODELS:
-            if keys[0] in document:
-                self.findings.take_model(_at(document, keys))
+                self.findings.take_word(path, _at(document, keys))
         for keys in _WHERE_ERRORS:
             if keys[0] in document:
                 self._error(_at(document, keys))
@@ -128,12 +124,9 @@ class _Reading:
         """Take what a scanner found in a JSON text."""
         for path in PATHS:
             self.findings.take(path, _parsed(scanner.found.get(path)))
-        for path in TIERS:
+        for path in WORDS:
             if path in scanner.found:
-                self.findings.take_tier(scanner.found[path].decode("latin-1"))
-        for path in MODELS:
-            if path in scanner.found:
-                self.findings.take_model(scanner.found[path].decode("latin-1"))
+                self.findings.take_word(path, scanner.found[path].decode("latin-1"))
         for path in _ERROR:
             self._error(_parsed(scanner.found.get(path)))
         if scanner.found.get(_TYPE) == b"error" and self.failed is None:
@@ -287,7 +280,7 @@ class InflatingTap:
 
 
 def _scanner(*, many: bool = False) -> Scanner:
-    return Scanner((*PATHS, *_ERROR), (_TYPE, _CODE, *TIERS, *MODELS), many=many)
+    return Scanner((*PATHS, *_ERROR), (_TYPE, _CODE, *WORDS), many=many)
 
 
 def _at(document: Any, keys: Sequence[str]) -> Any:

@@ -31,10 +31,13 @@ PATHS: tuple[Path, ...] = (
     *((b"usage",), (b"response", b"usage"), (b"message", b"usage"), (b"x_groq", b"usage")),
     *((b"usageMetadata",), (b"delta", b"usage"), (b"meta",)),
 )
-TIERS: tuple[Path, ...] = ((b"service_tier",), (b"response", b"service_tier"))
-"""Where OpenAI says at which of its prices a call went."""
-MODELS: tuple[Path, ...] = ((b"model",), (b"response", b"model"))
-"""Where the OpenAI formats say which model answered."""
+WORDS: Mapping[Path, str] = {
+    (b"service_tier",): "tier",
+    (b"response", b"service_tier"): "tier",
+    (b"model",): "model",
+    (b"response", b"model"): "model",
+}
+"""Where the OpenAI formats say at which of their prices a call went, and which model answered."""
 _START = (b"message", b"usage")
 
 # Theirs -> ours, and the same inside the objects of a usage.
@@ -127,15 +130,14 @@ def counts_input_only(body_format: BodyFormat) -> bool:
 class Findings:
     """Collects the usage objects of one reply."""
 
-    __slots__ = ("_anthropic", "_fields", "_input_only", "_model", "_seconds", "_tier", "_usd")
+    __slots__ = ("_anthropic", "_fields", "_input_only", "_seconds", "_usd", "_words")
 
     def __init__(self, body_format: BodyFormat) -> None:
         self._anthropic = body_format == "messages"
         self._input_only = counts_input_only(body_format)
         self._fields: dict[str, int] = {}
         self._seconds: float | None = None
-        self._tier: str | None = None
-        self._model: str | None = None
+        self._words: dict[str, str] = {}
         self._usd: float | None = None
 
     def take(self, path: Path, usage: Any) -> None:
@@ -165,14 +167,11 @@ class Findings:
         if _is_within(usd, _MOST_USD):
             self._usd = float(usd)
 
-    def take_tier(self, tier: Any) -> None:
-        """Take the value found at one of TIERS, whatever it is."""
-        if isinstance(tier, str) and len(tier) <= 32:
-            self._tier = tier
-
-    def take_model(self, model: Any) -> None:
-        """Take the value found at one of MODELS, whatever it is."""
-        self._model = model_name(model) or self._model
+    def take_word(self, path: Path, value: Any) -> None:
+        """Take the value found at one of WORDS, whatever it is."""
+        word = model_name(value)
+        if word is not None:
+            self._words[WORDS[path]] = word
 
     def usage(self) -> Usage | None:
         """What the objects say together; None when they say nothing."""
@@ -214,8 +213,8 @@ class Findings:
             searches=fields.get("searches", 0),
             audio_seconds=self._seconds,
             billed=billed,
-            tier=self._tier,
-            model=self._model,
+            tier=self._words.get("tier"),
+            model=self._words.get("model"),
             usd=self._usd,
         )
 

@@ -6,10 +6,11 @@ import json
 import logging
 from typing import Any
 
+import aiohttp
 import pytest
 
 from rules.meters import load
-from tests.raw_server import answering, ok, raw_server
+from tests.raw_server import Peer, answering, ok, raw_server
 
 from .corridor import CHAT, PATH, Corridor, corridor, service, used
 
@@ -216,7 +217,7 @@ async def test_openrouter_s_own_word_is_what_a_call_cost() -> None:
     """In replies and at the end of streams: a budget counts it, of models that no table has."""
     said = {"choices": [{"index": 0, "delta": {"content": "Hi"}}]}
     answers = answer(**ROUTED), chunked(said, {"choices": [], "usage": ROUTED})
-    config = budget(1, rest=", unpriced: refuse")
+    config = budget(2, rest=", unpriced: refuse")
     async with (
         raw_server(answering(*answers)) as upstream,
         corridor(service(upstream, config, name="openrouter")) as front,
@@ -227,8 +228,34 @@ async def test_openrouter_s_own_word_is_what_a_call_cost() -> None:
             await front.quiet()
             assert front.lines()[-1]["actual"]["usd"] == 0.25
         await front.ask(CHAT_ROUTER, body)
-        assert used(front.gate, "1 usd", "openrouter") == pytest.approx(0.5 * MICROCENT, abs=2)
+        # what twelve tokens did cost is what each of the next call's is expected to
+        expected = front.lines()[-1]["estimate"]
+        assert expected["usd"] == pytest.approx(expected["tokens"] * 0.25 / 12)
+        assert used(front.gate, "2 usd", "openrouter") == pytest.approx((0.5 + expected["usd"]) * MICROCENT, abs=2)
         assert front.sample("headgate_unpriced_total", service="openrouter") == 0
+        assert front.lines()[0]["estimate"]["usd"] == 0
+
+
+async def test_a_stream_of_openrouter_s_that_breaks_off_costs_what_it_had_produced() -> None:
+    """By what a token did cost before: its bill never comes."""
+    said = b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": "Hi"}}]}).encode() + b"\n\n"
+    cut = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9999\r\n\r\n" + said * 6
+    config = service(0, budget(1), name="openrouter")
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer(**ROUTED))
+        await peer.request()
+        await peer.send(cut)
+
+    async with raw_server(script) as upstream, corridor(config.replace(":0'", f":{upstream.port}'")) as front:
+        await front.ask(CHAT_ROUTER)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await front.ask(CHAT_ROUTER, CHAT.replace(b"{", b'{"stream": true, ', 1))
+        await front.quiet()
+        told = front.lines()[-1]["actual"]
+    assert told["output_tokens"] >= 6
+    assert told["usd"] == pytest.approx((told["input_tokens"] + told["output_tokens"]) * 0.25 / 12)
 
 
 @pytest.mark.parametrize("cost", [-1, "0.25", None, 1e9, float("nan"), True, [0.25]])

@@ -179,6 +179,22 @@ def seen(home: Path, store: RedisServer) -> tuple[list[tuple[str, str]], dict[st
     return waits, refused, keys
 
 
+def test_what_only_a_reply_tells_is_said_to_come_with_it(home: Path) -> None:
+    """OpenRouter's cost, and the model behind an Azure deployment; one that is configured has its price."""
+    (home / "any.json").write_text('{"model": "x", "messages": [{"role": "user", "content": "Hi"}]}')
+    (home / "c.yaml").write_text(
+        "services:\n  openrouter: {limits: [{usd: 1, window: day}]}\n"
+        "  azure-openai: {upstream: 'https://a.openai.azure.com', deployments: {known: gpt-4o}}\n"
+    )
+    azure = "/azure-openai/openai/deployments/%s/chat/completions"
+    for path, says in (
+        ("/openrouter/api/v1/chat/completions", "0 usd; what that costs in usd is known when the reply tells its cost"),
+        (azure % "new", "0 usd; what that costs in usd is known when the reply tells its model"),
+        (azure % "known", "0.00002 usd"),
+    ):
+        assert dict(rows(asked(home, "POST", path, "--body", "any.json")))["cost"].endswith(says)
+
+
 def test_what_a_call_costs_in_money_and_what_a_budget_has_left(home: Path) -> None:
     """The estimate in USD, in full digits; a model without a price is said to have none; a hard budget refuses it."""
     tiny = '{"model": "gpt-5-nano", "messages": [{"role": "user", "content": "Hi"}]}'

@@ -96,10 +96,14 @@ def test_longer_than_any_context() -> None:
 
 def test_no_blanks_in_front_make_a_text_cheaper() -> None:
     """Millions of characters of few tokens do not bring what follows to four characters a token."""
-    counter = Counter("o200k_base")
-    counter.text(" " * 5_000_000 + "門" * 10_000)
-    counter.text("門" * 10_000)
-    assert counter.text_tokens > 20_000
+    blanks, said = " " * 4_200_000, "門前" * 50_000
+    alone, both, one = Counter("o200k_base"), Counter("o200k_base"), Counter("o200k_base")
+    alone.text(said)
+    for text in (blanks, said):
+        both.text(text)
+    one.text(blanks + said)
+    assert alone.text_tokens > 50_000
+    assert min(both.text_tokens, one.text_tokens) > alone.text_tokens + 30_000
 
 
 def test_json_too_deep() -> None:

@@ -101,8 +101,8 @@ def test_the_service_tier_is_a_short_word() -> None:
     """At which price a call went is kept; anything else is not."""
     findings = Findings("chat_completions")
     findings.take(USAGE, {"total_tokens": 1})
-    for tier in ("flex", 5, "x" * 100, None):
-        findings.take_tier(tier)
+    for tier in ("flex", 5, "x" * 300, None):
+        findings.take_word((b"service_tier",), tier)
     usage = findings.usage()
     assert usage is not None
     assert usage.tier == "flex"
@@ -112,7 +112,7 @@ def test_the_model_and_the_bill_are_kept() -> None:
     """Where the reply tells them; what cannot be either is as if absent."""
     findings = Findings("chat_completions")
     for model in ("", "gpt-4o-2024-08-06", None, 7, "x" * 300, "a\0b"):
-        findings.take_model(model)
+        findings.take_word((b"model",), model)
     for cost in (0.25, -1, float("nan"), 1e9, "1", True, None):
         findings.take(USAGE, {"cost": cost})
     usage = findings.usage()
