@@ -9,7 +9,7 @@ import pytest
 from rules.gate import resting
 from rules.verdict import Plan
 
-from .driver import Clock, Replica, TablesHost, block, call, charge, grants, key
+from .driver import Clock, Replica, TablesHost, block, call, charge, grants, key, window
 from .hidden import LIMIT, WINDOW, Hidden
 
 ON = charge(LIMIT)
@@ -78,6 +78,21 @@ def test_it_begins_with_one_a_second_and_grows_to_twice_what_was_carried(a: Repl
     clock.now += WINDOW
     a.arrive(plan())
     assert amount(a) == most
+
+
+def test_a_grant_tells_how_much_may_be_used(a: Replica, b: Replica, clock: Clock) -> None:
+    """Of a learned limit, as it stands then, also to the replica that another's tick serves; of others nothing."""
+    assert [granted.learned for granted in a.arrive(plan()).granted] == [60]
+    spend(a, clock, 100)
+    refuse(a)
+    assert amount(a) > 1
+    b.arrive(plan())
+    clock.now += 2 * WINDOW
+    a.tick()
+    (pushed,) = b.tick().granted
+    assert pushed.pushed
+    assert pushed.learned == amount(a)
+    assert [granted.learned for granted in a.arrive(call(keys=[key("o", charge(window(5)))])).granted] == [None]
 
 
 def test_a_refusal_cuts_once_for_all_calls_that_were_sent_before_the_cut(a: Replica, clock: Clock) -> None:
