@@ -88,7 +88,7 @@ def _limit(limit: Limit) -> str:
     if limit.kind == "window":
         text += f" {limit.burst} {limit.busy_burst}"
     if limit.learned:
-        text += f" {limit.start}"
+        text += f" {limit.start} {limit.least_burst}"
     if len(_limits) >= _MOST_REMEMBERED:
         _limits.clear()
     _limits[id(limit)] = (limit, text)
