@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -203,6 +203,7 @@ class App:
         self.metrics.shedding.set_function(lambda: shedding.step)
         self.metrics.watch_gate(self._rooms, lambda: self.gate.degraded, lambda: self.gate.store_faults)
         self.metrics.watch_keys(lambda: [(of, one.key, one.state) for of, one in keyring.look()], STATES)
+        self.metrics.watch_found(self._found)
         self.metrics.configuration(policy.version, time.time())
         admin = Admin(
             self.metrics.registry,
@@ -334,6 +335,14 @@ class App:
                 backoff_s=max(0.0, self._exchange.lessons.resting.get(name, 0.0) - now) / 1000,
             )
         return rooms
+
+    def _found(self) -> Iterable[tuple[str, str, str, float]]:
+        """Of the groups of pools alone: others are named by whoever calls."""
+        for name, service in self._in_force.policy.services.items():
+            groups, endpoints = {key.group for key in service.keys}, {one.name for one in service.endpoints}
+            for (group, endpoint), amount in self.gate.found(name).items():
+                if group in groups and endpoint in endpoints:
+                    yield name, group, endpoint, amount
 
     # the end
 

@@ -324,6 +324,9 @@ class Gate:
         grant = granted.grant(waiting.plan, attempt, self._waited(waiting) if waiting.held else 0, made_ms)
         self._open[attempt] = (line, line.session, waiting.arrival.standing)
         line.took_off(grant, granted, now)
+        if granted.learned is not None:
+            scale = next(taken.charge.limit.scale for taken in grant.taken if taken.charge.limit.learned)
+            line.found.note(grant.group, waiting.plan.endpoint, granted.learned / scale)
         if self._ticker.degraded:
             line.carry(grant)
             line.prune_carried(now)
@@ -379,6 +382,11 @@ class Gate:
     def unfinished(self) -> int:
         """Grants not yet settled or refunded."""
         return len(self._open)
+
+    def found(self, service: str) -> Mapping[tuple[str, str], float]:
+        """(group, endpoint) -> calls per window, where nobody publishes how many: as found out so far."""
+        line = self._ticker.lines.get(service)
+        return line.found.amounts if line is not None else {}
 
     def usage(self, service: str) -> list[tuple[str, int, int]]:
         """(limit name, used, amount) of the limits that were the fullest at a grant, while that use can still count."""

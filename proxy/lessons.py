@@ -110,7 +110,9 @@ class Lessons:
             self._gate.lift(service.name, grant.tries)
         for block in lesson.blocks:
             self.resting[service.name] = max(self.resting.get(service.name, 0.0), self._now_ms() + block.for_ms)
-            _log.warning("%s: key %s: %s, rests %d ms", service.name, grant.key, block.reason, block.for_ms)
+            if not block.every_ms:
+                # a key of a pool that is out until a call succeeds is told of by the keyring, once and with the reason
+                _log.warning("%s: key %s: %s, rests %d ms", service.name, grant.key, block.reason, block.for_ms)
         self._gate.rest(service.name, lesson.blocks)
         return lesson
 

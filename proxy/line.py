@@ -18,7 +18,7 @@ from rules.verdict import Charge, Grant, Plan, Refuse
 
 from .learning import Learning
 from .session import Batch, Session, elsewhere, is_live, share_of, units
-from .sight import Sight, Use
+from .sight import Found, Sight, Use
 from .words import Words, heard
 
 MOST_OPS = 500
@@ -84,6 +84,7 @@ class Line:
         self.waiting: dict[int, Waiting] = {}
         self.use: dict[str, Use] = {}
         self.sight = Sight()
+        self.found = Found()
         self.learning = Learning()
         self.waiting_everywhere = 0
         self.words = Words()
@@ -333,15 +334,12 @@ class Line:
                 self._flying[word] = self._flying.get(word, 0) + taken.charge.cost
                 if granted.pushed:
                     self._stated.add(word)
-        # how much of a limit may be used that is being found out, the store alone knows
-        if granted.fullest and not grant.taken[granted.fullest - 1].charge.limit.learned:
+        if granted.fullest:
             limit = grant.taken[granted.fullest - 1].charge.limit
             used = granted.uses[granted.fullest - 1]
-            seen = self.use.get(limit.name)
-            if seen is None:
-                self.use[limit.name] = Use(used, limit.amount, now_ms + limit.length_ms)
-            else:
-                seen.used, seen.amount, seen.until_ms = used, limit.amount, now_ms + limit.length_ms
+            # how much of a limit may be used that is being found out, the store alone knows
+            amount = granted.learned if limit.learned and granted.learned is not None else limit.amount
+            self.use[limit.name] = Use(used, amount, now_ms + limit.length_ms)
 
     def not_done(self, batch: Batch, *, above: float = -math.inf) -> None:
         """The store did not run the tick: everything in it is said again, what is waiting or in flight by restate."""

@@ -216,6 +216,10 @@ class Metrics:
         """Read (service, key, state) of the pools' keys at each scrape; `every` state there is."""
         self.registry.register(_Keys(states, every))
 
+    def watch_found(self, amounts: Callable[[], Iterable[tuple[str, str, str, float]]]) -> None:
+        """Read (service, group, endpoint, amount) of the limits that are being found out at each scrape."""
+        self.registry.register(_Found(amounts))
+
     def configuration(self, version: str, loaded_at: float) -> None:
         """A configuration came into force."""
         self.config_info.clear()
@@ -268,4 +272,19 @@ class _Keys(Collector):
         for service, key, now in self._states():
             for state in self._every:
                 family.add_metric([service, key, state], float(state == now))
+        return [family]
+
+
+class _Found(Collector):
+    def __init__(self, amounts: Callable[[], Iterable[tuple[str, str, str, float]]]) -> None:
+        self._amounts = amounts
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "headgate_learned_limit",
+            "Calls per window that may go where nobody publishes a limit, as found out (backoff: adaptive)",
+            labels=["service", "group", "endpoint"],
+        )
+        for service, group, endpoint, amount in self._amounts():
+            family.add_metric([service, group, endpoint], amount)
         return [family]

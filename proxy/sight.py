@@ -40,6 +40,21 @@ class _Seen:
     """When all of it will have left the bucket."""
 
 
+class Found:
+    """How much of the limits that nobody publishes may be used, as the store said with the last grant on each."""
+
+    def __init__(self) -> None:
+        self.amounts: dict[tuple[str, str], float] = {}
+        """Group and endpoint -> calls per window, the latest last."""
+
+    def note(self, group: str, endpoint: str, amount: float) -> None:
+        """A grant was made on such a limit."""
+        self.amounts.pop((group, endpoint), None)
+        self.amounts[group, endpoint] = amount
+        while len(self.amounts) > MOST_SEEN:
+            del self.amounts[next(iter(self.amounts))]
+
+
 class Sight:
     """The buckets of one service."""
 

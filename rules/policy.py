@@ -101,13 +101,16 @@ class Limit:
 
     @property
     def busy_burst(self) -> int:
-        """What may leave at once where somebody waits: a tenth (limiter 4.2), and room for two calls, so that a tick
-        that comes late by one loses nothing; never more than `burst`. A hundredth of a learned one: a burst after a
-        rest would find out dearly that it was too short."""
-        if self.learned:
-            return min(self.burst, self.amount // 100)
-        tenth = math.ceil(self.amount / 10)
-        return min(self.burst, max(tenth, 2 * self.scale) if self.meter == "requests" else tenth)
+        """What may leave at once where somebody waits: a tenth (limiter 4.2), and `least_burst`; never more than
+        `burst`. A hundredth of a learned one: a burst after a rest would find out dearly that it was too short."""
+        part = self.amount // 100 if self.learned else math.ceil(self.amount / 10)
+        return min(self.burst, max(part, self.least_burst))
+
+    @property
+    def least_burst(self) -> int:
+        """Room for two calls, so that a tick that comes late by one loses nothing. Of a learned window the gate sees to
+        it: `busy_burst` is of the most that is ever tried."""
+        return 2 * self.scale if self.meter == "requests" else 0
 
     @property
     def in_flight(self) -> bool:

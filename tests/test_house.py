@@ -363,6 +363,7 @@ def test_every_metric_stands_in_readme() -> None:
     metrics = Metrics()
     metrics.watch_gate(dict, lambda: False, dict)
     metrics.watch_keys(list, ())
+    metrics.watch_found(list)
     exposed = {family.name + ("_total" if family.type == "counter" else "") for family in metrics.registry.collect()}
     told = {name for name in quoted(section("Metrics")) if re.fullmatch(r"[a-z]+(?:_[a-z]+)+", name)}
     assert told == exposed

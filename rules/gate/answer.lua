@@ -1,10 +1,10 @@
 -- What a tick answers: grants, refusals and holds for its own replica, and grants pushed to the others. Law: a grant
 -- charges everything it names, and moves the tags of whoever had his turn. Before a grant whose outcome tells whether a
--- resting key is back stands {TRIES, n}.
+-- resting key is back stands {TRIES, n}, and before one on a limit that is being found out {LEARNED, n, its N now}.
 local answer = {}
 do
   local FAR = order.FAR
-  local GRANT, REFUSE, PUSHED, HELD, SEEN, OBSERVED, TRIES = 1, 2, 3, 4, 5, 6, 7
+  local GRANT, REFUSE, PUSHED, HELD, SEEN, OBSERVED, TRIES, LEARNED = 1, 2, 3, 4, 5, 6, 7, 8
   local CODES = { wait_too_long = 1, never_fits = 2, queue_full = 3, no_key = 4, store_unavailable = 5, hold_expired = 6 }
   local answers, pushed, pushed_to
 
@@ -84,6 +84,11 @@ do
     local out, slices = own and answers or {}, {}
     if rests.try(candidate) then
       out[#out + 1], out[#out + 2] = TRIES, head.n
+    end
+    for _, limit in ipairs(candidate.limits) do
+      if limit.learned then
+        out[#out + 1], out[#out + 2], out[#out + 3] = LEARNED, head.n, bucket.amount(limit)
+      end
     end
     local start, fullest, at = #out, -1, 0
     local from, last = start + 5, start + 5

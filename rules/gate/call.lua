@@ -4,7 +4,7 @@
 --
 -- Frame: `pool candidates commons class weight name` (weight in thousandths), then each common limit, then for each
 -- candidate `key group rank scopes.. limits..` (counts first; of the least rank the call may have is taken first). A limit is `id kind N w L`, a window `id w N w L idle busy`,
--- one whose N is learned `id l N w L idle busy start`,
+-- one whose N is learned `id l N w L idle busy start least`,
 -- a quota `id q N end next J`. Costs stand in the same order: commons, then candidate by candidate.
 local call = {}
 do
@@ -29,7 +29,8 @@ do
       elseif out[i].kind == "l" then
         out[i].kind, out[i].learned = "w", true
         out[i].idle, out[i].busy, out[i].start = tonumber(t[at]), tonumber(t[at + 1]), tonumber(t[at + 2])
-        at = at + 3
+        out[i].least = tonumber(t[at + 3])
+        at = at + 4
       end
     end
     return at

@@ -28,6 +28,11 @@ do
     return max(1, floor(burst * amount / limit.amount))
   end
 
+  -- What may go at once where somebody waits. `least`: of a learned N that is a small part of its limit.
+  local function busy_part(limit, amount)
+    return max(limit.least or 1, part_of(limit.busy, limit, amount))
+  end
+
   local function is_busy(b)
     return b.q > 0 or this.now < b.pace.busy
   end
@@ -89,7 +94,7 @@ do
         return true
       end
     end
-    local most = part_of(limit.busy, limit, amount)
+    local most = busy_part(limit, amount)
     return level(b, limit, amount, used) + min(cost, most) <= most
   end
 
@@ -97,7 +102,7 @@ do
     if limit.idle == 0 then
       return
     end
-    local p, most = b.pace, part_of(limit.busy, limit, amount)
+    local p, most = b.pace, busy_part(limit, amount)
     local over, rest = level(b, limit, amount, used)
     p.over, p.rest, p.at, p.spare = min(over + cost, most), rest, this.now, p.spare - cost
     if cost > most then
@@ -147,7 +152,7 @@ do
     refresh(b, limit, amount, used)
     local p, length = b.pace, limit.length
     local over, rest = level(b, limit, amount, used)
-    local most = part_of(limit.busy, limit, amount)
+    local most = busy_part(limit, amount)
     local slack = most - min(cost, most)
     local short = over + ahead - slack
     if short <= 0 then

@@ -22,7 +22,8 @@
 -- a grant, the same with 3 and an age behind it for one that another replica's tick made, `2 n code position wait` for a
 -- refusal, `4 n position` for a call that is held. Before that, where it only asks: `5 n candidate rest wait count` and
 -- for each limit of the call `used amount ahead wait paced`; before the grant of an observed call that did not fit:
--- `6 n code position wait` (code 0: it would have been held); and before a grant that tries a key out: `7 n`. A tick
+-- `6 n code position wait` (code 0: it would have been held); and before a grant that tries a key out: `7 n`, or is
+-- on a learned limit: `8 n N`. A tick
 -- that asks `L` and nothing else is told the states of keys (rests.list).
 -- The first age is the reply's (0 unless a tick is repeated), a grant's own is to be added to it: so many ms ago it was
 -- charged, by this store's clock, which no replica's need agree with (Q10).

@@ -88,7 +88,7 @@ def _limit(limit: Limit) -> str:
     if limit.kind == "window":
         text += f" {limit.burst} {limit.busy_burst}"
     if limit.learned:
-        text += f" {limit.start}"
+        text += f" {limit.start} {limit.least_burst}"
     if len(_limits) >= _MOST_REMEMBERED:
         _limits.clear()
     _limits[id(limit)] = (limit, text)
@@ -248,6 +248,8 @@ class Granted:
     """What an observed call would have been told; code `held`: to wait."""
     tries: bool = False
     """Its outcome tells whether a resting key is back."""
+    learned: int | None = None
+    """How much of the limit that is being found out may be used now; None: the call is on no such limit."""
 
     def grant(self, plan: Plan, attempt: str, waited_ms: int, made_ms: float = math.inf) -> Grant:
         """The verdict for the call whose plan this answers. `made_ms`: the charge is no older than that, by the
@@ -351,7 +353,7 @@ def reply(answer: bytes) -> Reply:
     held: list[tuple[int, int]] = []
     seen: list[Seen] = []
     observed: Refused | None = None
-    tries = False
+    tries, learned = False, None
     at, end = 8, len(numbers)
     while at < end:
         kind = numbers[at]
@@ -360,12 +362,15 @@ def reply(answer: bytes) -> Reply:
             first, at, pushed = at + 5, at + 5 + 2 * count, kind == 3
             slices, uses = tuple(numbers[first:at:2]), tuple(numbers[first + 1 : at : 2])
             age_ms = numbers[at] if pushed else 0
-            granted.append(Granted(n, candidate - 1, fullest, slices, uses, pushed, age_ms, observed, tries))
-            observed, tries = None, False
+            granted.append(Granted(n, candidate - 1, fullest, slices, uses, pushed, age_ms, observed, tries, learned))
+            observed, tries, learned = None, False, None
             at += pushed
         elif kind == 7:
             tries = True
             at += 2
+        elif kind == 8:
+            learned = numbers[at + 2]
+            at += 3
         elif kind == 4:
             held.append((numbers[at + 1], numbers[at + 2]))
             at += 3

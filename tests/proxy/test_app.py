@@ -92,6 +92,25 @@ def test_gauges_tell_use_rest_and_what_is_left(tmp_path: Path, upstream: StandIn
         assert metric(headgate, "headgate_store_degraded") == 0
 
 
+def test_a_gauge_tells_what_was_found_out_of_a_limit_that_nobody_publishes(tmp_path: Path, upstream: StandIn) -> None:
+    """By group and endpoint; how much of it is used is told as of any other limit."""
+    text = f"""
+services:
+  unknown:
+    hosts: [unknown.example]
+    keys: [{{name: a, env: KEY, group: team}}]
+    upstream: {upstream.url}
+    backoff: {{type: adaptive}}
+    endpoints: {{list: {{path: /v1/models}}}}
+"""
+    with serving(tmp_path, text, more=KEY) as headgate:
+        for _ in range(2):
+            assert requests.get(f"{headgate.proxy}/unknown/v1/models", timeout=30).status_code == 200
+        labels = '{endpoint="list",group="team",service="unknown"}'
+        assert metric(headgate, f"headgate_learned_limit{labels}") == 60
+        assert metric(headgate, 'rate_limit_usage_ratio{service="unknown"}') == pytest.approx(2 / 60)
+
+
 def test_a_call_that_leads_back_to_us_is_a_loop(tmp_path: Path, upstream: StandIn) -> None:
     """By our own address in a forward call, and by an upstream that is ourselves (threats B10)."""
     with serving(tmp_path, config(upstream), more=KEY) as headgate:

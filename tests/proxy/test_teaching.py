@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import AsyncIterator
@@ -178,3 +179,43 @@ async def test_hostile_headers_raise_no_limit_and_stop_nothing() -> None:
                     assert (await front.ask("/openai/v1/models", None, x_headgate_max_wait="0")).status == 200
                 assert used(front.gate, "50 requests") == 2
     assert TOKEN.encode() not in b"".join(upstream.requests)
+
+
+PACKED = gzip.compress(b"<html>Too many requests</html>")
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        (b"Retry-After: NaN\r\n", b"<html><h1>429</h1></html>"),
+        (b"Retry-After: -5\r\nretry-after-ms: -1\r\n", b""),
+        (b"Retry-After: 1000000000000\r\n", b"{"),
+        (b"Retry-After: Thu, 01 Jan 1970 00:00:00 GMT\r\n", b"[[[[[[[["),
+        (b"Retry-After: Fri, 31 Dec 9999 23:59:59 GMT\r\n", b'{"error": {"message": "try again in 99999999h"}}'),
+        (b"x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 9999-12-31T23:59:59Z\r\n", b"\xff\xfe"),
+        (b"Content-Encoding: gzip\r\n", PACKED),
+        (b"Content-Encoding: gzip\r\n", PACKED[:20]),
+        (b"Content-Encoding: gzip\r\n", gzip.compress(b" " * 20_000_000, 1)),
+    ],
+    ids=["NaN", "negative", "10^12", "1970", "9999", "reset", "gzip", "broken gzip", "a bomb"],
+)
+async def test_a_refusal_that_says_nonsense_is_a_refusal_for_as_long_as_the_backoff_says(
+    fields: bytes, body: bytes
+) -> None:
+    """No time of it is believed, nothing breaks, and the next call goes when the rest is over."""
+    head = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: %d\r\n%b\r\n" % (len(body), fields)
+    answers = iter((head + body, ok(b"{}")))
+
+    async def script(peer: Peer) -> None:
+        while await peer.request() is not None:
+            await peer.send(next(answers))
+
+    more = ", limits: [{requests: 50, window: 60}], backoff: {type: exponential, initialDelay: 40, maxDelay: 1000}"
+    async with (
+        raw_server(script) as upstream,
+        corridor(service(upstream, more, keys="[{name: a, env: KEY_A}]")) as front,
+    ):
+        refused = await front.ask("/openai/v1/models", None, x_headgate_max_wait="0")
+        assert (refused.status, refused.headers["retry-after-ms"]) == (503, "40")
+        assert (await front.ask("/openai/v1/models", None)).status == 200
+        assert used(front.gate, "50 requests") == 2

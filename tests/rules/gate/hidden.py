@@ -45,6 +45,8 @@ class Hidden:
 
     phases: Sequence[tuple[int, int]]
     fixed: bool = False
+    late: int = 0
+    """Milliseconds by which every look at the line comes late, as in a busy process."""
     windows: list[Told] = field(default_factory=list)
 
     def run(self, host: TablesHost, clock: Clock) -> None:
@@ -74,7 +76,7 @@ class Hidden:
                     told.refused += len(goods) - sum(goods)
                     answers += [(clock.now, good) for good in goods]
                     heard = answers[0][0] + LATENCY - clock.now if answers else IDLE
-                    clock.now += max(1, min(heard, reply.next_ms if reply.next_ms is not None else IDLE))
+                    clock.now += self.late + max(1, min(heard, reply.next_ms if reply.next_ms is not None else IDLE))
                 host.engine.sweep(clock.now)
 
     def _sent(self, log: FixedWindow | SlidingLog, now: int) -> bool:

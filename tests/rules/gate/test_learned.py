@@ -9,7 +9,7 @@ import pytest
 from rules.gate import resting
 from rules.verdict import Plan
 
-from .driver import Clock, Replica, TablesHost, block, call, charge, grants, key
+from .driver import Clock, Replica, TablesHost, block, call, charge, grants, key, window
 from .hidden import LIMIT, WINDOW, Hidden
 
 ON = charge(LIMIT)
@@ -45,21 +45,24 @@ def refuse(a: Replica, *, ago: int = 0) -> None:
     a.tick(resting.refused(ON, ago))
 
 
-@pytest.mark.parametrize("fixed", [False, True], ids=["sliding", "fixed"])
-def test_a_hidden_limit_that_halves_and_recovers_is_followed(fixed: bool) -> None:
-    """Found within 5 windows each time, 85 % and more of it used in all, and no more than one 429 in ten windows once
-    it is known."""
-    hidden = Hidden([(20, 60), (12, 30), (58, 60)], fixed=fixed)
+@pytest.mark.parametrize(
+    ("fixed", "late"), [(False, 0), (True, 0), (False, 250)], ids=["sliding", "fixed", "in a busy process"]
+)
+def test_a_hidden_limit_that_halves_and_recovers_is_followed(fixed: bool, late: int) -> None:
+    """Found within 5 windows each time, 90 % and more of it used in all, and no more than one 429 in ten windows once
+    it is known. So much is used where every look at the line comes late by a quarter of the time between two calls; the
+    two calls that then leave at once may both be refused."""
+    hidden = Hidden([(20, 60), (12, 30), (58, 60)], fixed=fixed, late=late)
     hidden.run(TablesHost(), Clock())
     found = [hidden.found(first) for first in (0, 20, 32)]
-    used, late = hidden.use(0, 90), hidden.refused(50, 90)
+    used, refused = hidden.use(0, 90), hidden.refused(50, 90)
     sys.stdout.write(
         f"found after {found} windows; used {used:.3f}; 429s {hidden.refused(0, 20)} + {hidden.refused(20, 32)} +"
-        f" {hidden.refused(32, 90)}, in the last 40 windows {late}\n"
+        f" {hidden.refused(32, 90)}, in the last 40 windows {refused}\n"
     )
     assert max(found) <= 5
-    assert used >= 0.85
-    assert late <= 4
+    assert used >= 0.9
+    assert refused <= (5 if late else 4)
 
 
 def test_replicas_share_what_is_found_out(a: Replica, b: Replica, clock: Clock) -> None:
@@ -78,6 +81,32 @@ def test_it_begins_with_one_a_second_and_grows_to_twice_what_was_carried(a: Repl
     clock.now += WINDOW
     a.arrive(plan())
     assert amount(a) == most
+
+
+def test_a_grant_tells_how_much_may_be_used(a: Replica, b: Replica, clock: Clock) -> None:
+    """Of a learned limit, as it stands then, also to the replica that another's tick serves; of others nothing."""
+    assert [granted.learned for granted in a.arrive(plan()).granted] == [60]
+    spend(a, clock, 100)
+    refuse(a)
+    assert amount(a) > 1
+    b.arrive(plan())
+    clock.now += 2 * WINDOW
+    a.tick()
+    (pushed,) = b.tick().granted
+    assert pushed.pushed
+    assert pushed.learned == amount(a)
+    assert [granted.learned for granted in a.arrive(call(keys=[key("o", charge(window(5)))])).granted] == [None]
+
+
+def test_a_tick_that_comes_late_by_one_call_loses_nothing(a: Replica, clock: Clock) -> None:
+    """Two go at once where somebody waits, however small N is; what is late by more is lost to the pace."""
+    a.tick(*[a.arrival(plan()) for _ in range(60)])
+    period = LIMIT.length_ms // 60 + 1
+    while grants(a.tick()):
+        clock.now += period
+    for late, most in ((1, 2), (3, 2), (1, 2)):
+        clock.now += (1 + late) * period
+        assert len(grants(a.tick())) == most
 
 
 def test_a_refusal_cuts_once_for_all_calls_that_were_sent_before_the_cut(a: Replica, clock: Clock) -> None:

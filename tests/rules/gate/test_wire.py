@@ -57,6 +57,13 @@ def test_a_grant_and_a_refusal_are_read_back() -> None:
     assert reply.held == ((12, 3),)
 
 
+def test_how_much_of_a_learned_limit_may_be_used_belongs_to_its_grant() -> None:
+    """It stands before it, alone or behind what says that the grant tries a key; the grants beside it have none."""
+    reply = wire.reply(b"0 0 77 -1 0 1 0 9 1 1 1 0 0 8 2 60 1 2 1 0 0 7 3 8 3 61 3 3 1 0 0 5 1 4 1 0 0")
+    said = [(g.n, g.learned, g.tries) for g in reply.granted]
+    assert said == [(1, None, False), (2, 60, False), (3, 61, True), (4, None, False)]
+
+
 def test_what_an_observed_call_would_have_been_told_belongs_to_its_grant() -> None:
     """It stands before it; the grants beside it have none."""
     reply = wire.reply(b"0 0 77 -1 0 1 0 9 1 1 1 0 0 6 2 0 1 900 1 2 1 0 0 6 3 2 1 -1 1 3 1 0 0 1 4 1 0 0")
