@@ -51,6 +51,9 @@ class Veil:
 
     def over_fields(self, fields: Fields) -> Fields:
         """The same for the values of a header list."""
+        values = b"\n".join([value for _, value in fields])  # one search for nearly every reply
+        if not any(one in values for one in self._writings):
+            return fields
         return [(name, self.over(value)) for name, value in fields]
 
     def over_error(self, fields: Fields, body: bytes) -> tuple[Fields, bytes]:

@@ -45,7 +45,7 @@ class Matcher:
             return found
         name = host.lower()
         found = self._by_host.get(name)
-        if found is None and self._by_suffix and len(name) <= 253:
+        if found is None and self._by_suffix and len(name) <= 253 and not name.startswith("."):
             _, _, rest = name.partition(".")
             while rest and found is None:
                 found = self._by_suffix.get(rest)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeVar
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.addresses import AddressPolicy, HostInvalid, embedded, is_global_unicast, parse_host
@@ -155,6 +155,7 @@ def _by_hand(host: str) -> str | None:
 
 
 @given(_EVIL, _HOSTS, _EVIL)
+@example(".", "wild.test", "")
 @settings(max_examples=COUNT, deadline=None)
 def test_a_host_has_the_service_that_its_labels_say(before: str, host: str, behind: str) -> None:
     """Suffixes match whole labels only; what is no host has no service of ours by accident."""

@@ -37,6 +37,11 @@ from .spellings import LITERALS, NAMES, NO_HOSTS, WRITINGS
 EVERYWHERE_INSIDE = ("127.0.0.1", "::1", "10.0.0.1", "169.254.169.254", "64:ff9b::a9fe:a9fe", "fd00:ec2::254")
 SPELLINGS = (*LITERALS, *WRITINGS, *NAMES, *NO_HOSTS)
 
+HANDSHAKE = (
+    b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
 
 @dataclass
 class Dialled:
@@ -76,6 +81,10 @@ class Inside:
     async def ask(self, line: bytes, host: bytes) -> Answered:
         """One request on a connection of its own, its last."""
         return (await self._talk(line + b"\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"))[-1]
+
+    async def ask_upgrade(self, line: bytes, host: bytes) -> Answered:
+        """A WebSocket's handshake; whoever declines it closes."""
+        return (await self._talk(line + b"\r\nHost: " + host + HANDSHAKE))[-1]
 
     async def ask_decrypted(self, line: bytes, host: bytes) -> Answered:
         """The same inside a tunnel that was opened for the service's host."""
@@ -195,6 +204,7 @@ async def test_no_spelling_leads_inside(here: Inside, spelling: str) -> None:
     found = {
         "forward": await here.ask(b"GET http://%b/x HTTP/1.1" % full, full),
         "forward without a port": await here.ask(b"GET http://%b HTTP/1.1" % host, host),
+        "forward, a WebSocket": await here.ask_upgrade(b"GET http://%b/x HTTP/1.1" % full, full),
         "connect": await here.ask(b"CONNECT %b HTTP/1.1" % full, full),
         "connect to 443": await here.ask(b"CONNECT %b:443 HTTP/1.1" % host, host),
         "reverse, as the service": await here.ask(b"GET /%b/x HTTP/1.1" % full, b"a.test"),
