@@ -12,6 +12,7 @@ from rules.gate import wire
 from rules.policy import Limit
 
 from .driver import Clock, Replica, bucket, call, charge, flying, gauge, grants, key, quota, refusal, window
+from .modules import Lua
 
 
 def slowly(amount: int) -> Limit:
@@ -205,3 +206,20 @@ def test_no_window_holds_more_than_the_smaller_amount_in_a_long_overlap(
             open_calls.append((limits[replica], granted.slices[0], cost, counted[-1]))
             assert sum(c for at, c in counted if clock.now - at < 1000) <= 6
     assert sum(c for _, c in counted) > 60
+
+
+def test_what_a_replica_named_is_kept_for_ten_minutes(lua: Lua) -> None:
+    """Who named it and when; what nobody named is not written."""
+    program = """
+      local plain = store.expire
+      function store.expire(key, ms)
+        say(key, ms)
+        plain(key, ms)
+      end
+      this.now, this.replica = 5000, "a"
+      agreed.begin()
+      agreed.save()
+      agreed.name({ { name = "x", amount = 7 } })
+      agreed.save()
+      say(store.all("n"))"""
+    assert lua(("this", "agreed"), program) == "n 600000 x 7 a 5000 . ."

@@ -45,14 +45,15 @@ def test_what_a_call_is_told_in_the_worst_case_is_what_is_due(lua: Lua) -> None:
 
 
 def test_who_waits_is_kept_for_a_day(lua: Lua) -> None:
-    """The flow, its calls and their numbers, from when the last of them came."""
+    """The flow, its calls and their numbers, and which pools draw on what, from when the last of them came."""
     program = """
-      comes(1, "f", "b:one:x")
+      comes(1, "f", "p:P")
       line.save()
+      draws.save()
       table.sort(lives)
       say(table.concat(lives, ","))"""
     replica = "replica-00000001"
-    kept = [f"d:{replica}", "f:f", "fr:NAME", f"on:{replica}"]
+    kept = [f"d:{replica}", "f:f", "fr:NAME", f"on:{replica}", "pool:P", "pools:k:1", "pools:k:2"]
     said = [one.rpartition(" ") for one in lua(FILES, BEGIN + DUE + program).split(",")]
     assert [one for one, _, _ in said] == kept
     assert {life for one, _, life in said if not one.startswith("fr:")} == {"86400000"}

@@ -12,6 +12,7 @@ from rules.policy import Limit
 from rules.verdict import Charge
 
 from .driver import Clock, Replica, TablesHost, call, charge, flying, grants, window
+from .modules import Lua
 from .test_pace import MINUTE, busy_and_empty, fill, goes, wait
 
 
@@ -204,3 +205,46 @@ def test_a_window_that_is_not_paced_keeps_nothing_of_it(clock: Clock) -> None:
     head = str(host.contents()).partition(":1/w:w:x/h=")[2].partition(";")[0].split()
     assert head[0] == "2"
     assert head[-7:] == ["0"] * 7
+
+
+@pytest.mark.parametrize(
+    ("idle", "over", "cost", "says"),
+    [
+        (50, 9, 4, "5 11 true"),
+        (50, 4, 4, "0 11 true"),
+        (50, 3, 4, "0 11 true"),
+        (0, 9, 4, "9 7 false"),
+        (1, 9, 4, "5 11 true"),
+    ],
+)
+def test_what_is_taken_back_is_as_if_it_had_not_been_spent(
+    lua: Lua, idle: int, over: int, cost: int, says: str
+) -> None:
+    """Never more than was spent above the flow; a window that is not paced is left alone."""
+    program = f"""
+      local b = {{ changed = false, q = 0, pace = {{ over = {over}, spare = 7 }} }}
+      pace.give_back(b, {{ idle = {idle} }}, {cost})
+      say(b.pace.over, b.pace.spare, b.changed)"""
+    assert lua(("this", "window", "pace"), program) == says
+
+
+@pytest.mark.parametrize(("idle", "changed"), [(50, "true"), (0, "false")])
+def test_what_is_spent_of_a_paced_window_is_written(lua: Lua, idle: int, changed: str) -> None:
+    """And of one that is not paced the pace is none of what is kept."""
+    program = f"""
+      this.now = 5000
+      local b = window.load("x", 100, 1000, 5000)
+      pace.charge(b, {{ idle = {idle}, busy = 10, amount = 100, length = 1000 }}, 100, 0, 4)
+      say(b.changed, b.pace.over)"""
+    assert lua(("this", "window", "pace"), program) == f"{changed} {4 if idle else 0}"
+
+
+@pytest.mark.parametrize(("later", "found"), [(-1, 7), (0, 0), (1, 0)])
+def test_a_window_counts_as_busy_until_its_time_is_over(lua: Lua, later: int, found: int) -> None:
+    """Who begins to wait then finds the flow anew."""
+    program = f"""
+      this.now = 5000 + {later}
+      local b = {{ q = 0, pace = {{ busy = 5000, found = 7 }} }}
+      pace.queue(b, {{ idle = 50, length = 1000 }})
+      say(b.pace.found)"""
+    assert lua(("this", "window", "pace"), program) == str(found)

@@ -192,3 +192,23 @@ def test_a_key_is_chosen_waited_for_or_not_there(lua: Lua, seed: int) -> None:
     cases = f"local NOW, cases = {NOW}, {{\n" + ",\n".join(one.lua() for one in pools) + "\n}\n"
     says = [word for one in pools for word in one.says()]
     assert lua(FILES, cases + PROGRAM) == " ".join(map(str, says))
+
+
+def test_what_is_known_of_keys_and_holders_is_kept_for_a_day(lua: Lua) -> None:
+    """Which key was granted last, where there was a choice, and who holds which."""
+    program = """
+      local plain = store.expire
+      function store.expire(key, ms)
+        say(key, ms)
+        plain(key, ms)
+      end
+      this.grants = 6
+      pool.begin()
+      local one, other = { key = "a", group = "g" }, { key = "b", group = "g" }
+      pool.granted({ candidates = { one } }, one)
+      pool.granted({ candidates = { one, other } }, other)
+      pool.hold("P", 1, 2, { class = "l.t", tag = 3, enqueued = 4, attempt = "me" })
+      pool.save()
+      say(this.grants, store.all("k"), store.all("pool:P"))"""
+    says = "k 86400000 pool:P 86400000 7 gg 7 . kb 7 . . 1 2 l.t 3 4 me . n 1 . ."
+    assert lua(FILES, program) == says
