@@ -50,6 +50,8 @@ class Hall:
         self.service = service
         self.outside = outside
         self._trust = trust
+        self.begun = 0
+        """Runs after which half a message may have come to an upstream."""
 
     def base(self, entrance: Entrance) -> tuple[bytes, bytes]:
         """What stands before a path, and the Host, at an entrance."""
