@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 run: $(VENV)/.run
 	@$(BIN)/headgate serve $(ARGS)
 
-test: $(VENV)/.dev redis ffmpeg
+test: $(VENV)/.dev redis ffmpeg proxies
 	$(BIN)/python -m tests.e2e.toolchains
 	$(BIN)/python -m pytest -n 2 -m "not slow and not alone" tests
 	$(BIN)/python -m pytest -m "alone" tests
@@ -35,7 +35,7 @@ bench: $(VENV)/.dev redis
 	$(BIN)/python -m tests.bench.held
 	$(BIN)/python -m tests.bench.pauses
 
-soak: $(VENV)/.dev redis ffmpeg
+soak: $(VENV)/.dev redis ffmpeg proxies
 	HEADGATE_HISTORIES=10000 $(BIN)/python -m pytest -n 2 -o timeout=7200 -m "not alone" tests
 	$(BIN)/python -m pytest -m "alone" tests
 	$(BIN)/python -m tests.bench.use --full --windows 3
@@ -67,10 +67,14 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	@$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: redis ffmpeg
+.PHONY: redis ffmpeg proxies
 redis:
 	@command -v redis-server >/dev/null || sh tools/apt-install.sh redis-server
 
 # makes the sounds that the tests of audio measure
 ffmpeg:
 	@command -v ffmpeg >/dev/null || sh tools/apt-install.sh ffmpeg
+
+# take the same bad bytes as we do, for comparison; without them those tests say that they did not run
+proxies:
+	@command -v haproxy >/dev/null && command -v nginx >/dev/null || sh tools/apt-install.sh haproxy nginx || true

@@ -100,6 +100,8 @@ class Door(web.RequestHandler):
         self._missing = -1
         """Bytes of that request still to come; negative where that is not known."""
         self._ending = b""
+        self._unread = b""
+        """What came since the last whole head: the request line of the next one may stand in it."""
         self._last_call = False
         self._parting: asyncio.Transport | None = None
         self._end_timer: asyncio.TimerHandle | None = None
@@ -197,10 +199,12 @@ class Door(web.RequestHandler):
         known = len(self._messages)
         whole = self._body is None or self._body.is_eof()
         super().data_received(data)
+        unread = self._unread + data if self._unread else data
         if self._coded or len(self._messages) > known:
-            self._slim(known)
+            self._slim(known, unread)
             self._watch_bodies(known, data)
         self._count(known, data, begins=begins and self._blank == 0, whole=whole)
+        self._keep_unread(unread, begun=len(self._messages) > known)
         if not between:
             return
         if not self._between_requests():
@@ -215,13 +219,28 @@ class Door(web.RequestHandler):
         else:
             self._start_head_timer()
 
-    def _slim(self, known: int) -> None:
-        """Of the messages parsed just now, keep what is used."""
-        messages = self._messages
+    def _slim(self, known: int, unread: bytes) -> None:
+        """Of the messages parsed just now, keep what is used. `unread`: the bytes that hold their request lines.
+
+        llhttp takes RTSP for HTTP, and does not tell: such a message gets a version that is spoken nowhere.
+        """
+        messages, rtsp = self._messages, b" RTSP/" in unread
         for index in range(known, len(messages)):
             message, payload = messages[index]
             if not isinstance(message, _ErrInfo):
-                messages[index] = (Message(message), payload)  # type: ignore[assignment]
+                slim = Message(message)
+                messages[index] = (slim, payload)  # type: ignore[assignment]
+                if rtsp:
+                    line = f"{slim.method} {slim.path} RTSP/".encode("utf-8", "surrogateescape")
+                    if unread.startswith(line) or b"\n" + line in unread:
+                        slim.version = (0, 0)
+
+    def _keep_unread(self, unread: bytes, *, begun: bool) -> None:
+        """Of `unread`, keep what may be the beginning of a head. `begun`: a whole head was in it."""
+        if self._parser is None or not (self._body is None or self._body.is_eof()):
+            self._unread = b""
+        else:
+            self._unread = (unread.rpartition(b"\r\n\r\n")[2] if begun else unread)[-HEAD_BYTES:]
 
     def _count(self, known: int, data: bytes, *, begins: bool, whole: bool) -> None:
         """Drop the parser where the bytes so far end with the one request they began with: it keeps every field of a

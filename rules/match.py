@@ -1,7 +1,8 @@
 """Host, method and path -> service and endpoint; service, endpoint and model -> the limits that count the call.
 
 On the path of every call: dictionaries first, patterns as one linear regular expression each, results kept in bounded
-tables. Paths are matched as they were sent: nothing is decoded, folded or normalised (design 5).
+tables. Paths are matched as they were sent (design 5); one that only the last endpoint takes is looked at once more in
+the plain spelling that a server may read in it, so that no spelling of an endpoint is charged less (threats B8).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from .policy import Endpoint, Limit, Policy, Service
 
@@ -92,33 +94,53 @@ def applies(limit: Limit, model: str | None) -> bool:
     return not named or any(fnmatch.fnmatchcase(model, pattern) for pattern in named)
 
 
+class _Table:
+    """Whole paths in a table, patterns one by one, with their places in the list."""
+
+    __slots__ = ("exact", "patterns")
+
+    def __init__(self, paths: list[str]) -> None:
+        self.exact: dict[str, list[int]] = {}
+        self.patterns: list[tuple[int, re.Pattern[str]]] = []
+        for index, path in enumerate(paths):
+            if "*" in path:
+                self.patterns.append((index, _pattern(path)))
+            else:
+                self.exact.setdefault(path, []).append(index)
+
+
 @dataclass(slots=True)
 class _Paths:
-    """The endpoints of one service: whole paths in a table, patterns one by one; the lower place in the list wins."""
+    """The endpoints of one service; the lower place in the list wins."""
 
     endpoints: tuple[Endpoint, ...]
-    exact: dict[str, list[int]] = field(default_factory=dict)
-    patterns: list[tuple[int, re.Pattern[str]]] = field(default_factory=list)
+    raw: _Table = field(init=False)
+    plain: _Table = field(init=False)
+    """By plain spellings of the paths."""
 
     def __post_init__(self) -> None:
-        for index, endpoint in enumerate(self.endpoints):
-            if "*" in endpoint.path:
-                self.patterns.append((index, _pattern(endpoint.path)))
-            else:
-                self.exact.setdefault(endpoint.path, []).append(index)
+        self.raw = _Table([endpoint.path for endpoint in self.endpoints])
+        self.plain = _Table([_plain(endpoint.path) for endpoint in self.endpoints])
 
     def find(self, method: str, path: str) -> Endpoint:
-        best = len(self.endpoints) - 1  # the last one matches everything
-        for index in self.exact.get(path, ()):
+        last = len(self.endpoints) - 1  # it matches everything
+        found = self._first(method, path, self.raw)
+        if found == last and (plain := _plain(path)) != path:
+            found = self._first(method, plain, self.plain)
+        return self.endpoints[found]
+
+    def _first(self, method: str, path: str, table: _Table) -> int:
+        best = len(self.endpoints) - 1
+        for index in table.exact.get(path, ()):
             if self._takes(index, method):
                 best = index
                 break
-        for index, pattern in self.patterns:
+        for index, pattern in table.patterns:
             if index >= best:
                 break
             if self._takes(index, method) and pattern.match(path):
-                return self.endpoints[index]
-        return self.endpoints[best]
+                return index
+        return best
 
     def _takes(self, index: int, method: str) -> bool:
         methods = self.endpoints[index].methods
@@ -132,3 +154,12 @@ def _pattern(path: str) -> re.Pattern[str]:
     for segment in path.split("/")[1:]:
         parts.append("/" + {"*": "[^/]+", "**": ".*"}.get(segment, re.escape(segment)))
     return re.compile("".join(parts) + r"\Z", re.DOTALL)
+
+
+def _plain(path: str) -> str:
+    """What the laxest server reads: percent codes decoded, parameters of segments dropped, cut at a NUL, slashes merged
+    and none at the end, small letters."""
+    path = unquote(path, "latin-1").partition("\0")[0]
+    if ";" in path:
+        path = "/".join([segment.partition(";")[0] for segment in path.split("/")])
+    return "/" + "/".join([segment for segment in path.lower().split("/") if segment])

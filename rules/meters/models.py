@@ -24,8 +24,9 @@ def model_name(value: object) -> str | None:
 
 def in_path(path: str) -> str | None:
     """The model that the path names; what a client writes into its query names none."""
-    found = _PATH.search(path.partition("?")[0])
-    return model_name(unquote(found[1])) if found is not None else None
+    # decoded first: a colon may be written %3A, and every spelling of a model is the same model
+    found = _PATH.search(unquote(path.partition("?")[0]))
+    return model_name(found[1]) if found is not None else None
 
 
 def in_query(path: str) -> str | None:

@@ -195,7 +195,7 @@ def test_a_directory_that_cannot_be_written_is_named_with_the_flag(tmp_path: Pat
 
 
 def test_permitted_names_become_critical_constraints(tmp_path: Path) -> None:
-    """A constrained CA vouches for the named domains only, and for no address unless a network is named."""
+    """A constrained CA vouches for the named domains only, and for no address that is not named (threats D11)."""
     authority = Authority.open(tmp_path / "dns", now=NOW, permitted=["openai.com", "*.anthropic.com"])
     extension = authority.certificate.extensions.get_extension_for_class(x509.NameConstraints)
     assert extension.critical

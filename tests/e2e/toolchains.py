@@ -70,6 +70,18 @@ def curl() -> str:
     return str(shutil.which("curl"))
 
 
+def haproxy() -> str:
+    """The path of HAProxy."""
+    _need("haproxy")
+    return str(shutil.which("haproxy"))
+
+
+def nginx() -> str:
+    """The path of nginx."""
+    _need("nginx")
+    return str(shutil.which("nginx"))
+
+
 def _need(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:

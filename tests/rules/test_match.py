@@ -91,12 +91,19 @@ def test_a_first_segment_names_a_service(segment: str, name: str | None) -> None
         ("GET", "/v1/files/special", "read"),
         ("POST", "/v1/files/special", "whole"),
         ("PUT", "/v1/files/a/content", "content"),
-        ("GET", "/v1/files/a/content/", "other"),
+        ("GET", "/v1/files/a/content/", "content"),
         ("GET", "/v1/tree/", "below"),
         ("GET", "/v1/tree/a//b", "below"),
         ("GET", "/v1/tree", "other"),
-        ("GET", "/v1/%66iles/abc", "other"),
-        ("GET", "/V1/files/abc", "other"),
+        ("GET", "/v1/%66iles/abc", "read"),
+        ("GET", "/V1/files/abc", "read"),
+        ("POST", "/v1/files%2Fspecial", "whole"),
+        ("POST", "/v1//files///special", "whole"),
+        ("POST", "/v1/files/special/", "whole"),
+        ("POST", "/v1;a=b/files/special;c", "whole"),
+        ("POST", "/v1/files/special%00.html", "whole"),
+        ("POST", "//v1/files/Speci%61l%3bx", "whole"),
+        ("POST", "/v1/files/special%252f", "other"),
         ("GET", "/v1/../v1/files/abc", "other"),
         ("GET", "/v1/files/a\nb", "read"),
         ("OPTIONS", "*", "other"),
@@ -104,7 +111,8 @@ def test_a_first_segment_names_a_service(segment: str, name: str | None) -> None
     ],
 )
 def test_the_first_endpoint_that_takes_method_and_path_is_it(method: str, path: str, name: str) -> None:
-    """Paths are matched as they were sent, in the order of the list, and the last endpoint takes all."""
+    """Paths are matched as they were sent, in the order of the list; a path that only the last one takes is looked at
+    in its plain spelling too, so that no spelling of an endpoint is charged less (threats B8)."""
     matcher, one, _ = _matcher()
     assert matcher.endpoint(one, method, path).name == name
 
@@ -122,7 +130,7 @@ _MATCHER = _matcher()
 def test_a_long_path_is_matched_in_one_pass() -> None:
     """A megabyte of slashes has no pattern to run away in."""
     matcher, one, _ = _matcher()
-    assert matcher.endpoint(one, "GET", "/v1/files" + "/" * 1_000_000 + "content").name == "other"
+    assert matcher.endpoint(one, "GET", "/v1/files" + "/" * 1_000_000 + "content").name == "read"
 
 
 def test_limits_are_parted_by_key_and_chosen_by_model() -> None:

@@ -27,6 +27,7 @@ from .origin import Message, Origin, origin
 from .row import Entrance
 
 HOST, OUTSIDE = b"a.test", b"b.test"
+OURSELVES = "headgate.test"
 CANARY = b"CANARY"
 """Stands in rows for what must be told to nobody: no answer, no line of the log, no label of a metric."""
 PROBE_PATH = b"/probe/last"
@@ -49,6 +50,8 @@ class Hall:
         self.service = service
         self.outside = outside
         self._trust = trust
+        self.begun = 0
+        """Runs after which half a message may have come to an upstream."""
 
     def base(self, entrance: Entrance) -> tuple[bytes, bytes]:
         """What stands before a path, and the Host, at an entrance."""
@@ -155,6 +158,7 @@ async def hall() -> AsyncIterator[Hall]:
                 config,
                 files={"roots.pem": authority.cert_pem.bytes().decode()},
                 lookup=lookup,
+                own=lambda authority: authority.host == OURSELVES,
                 leaf_context=functools.partial(minter.context, now=datetime.now(UTC)),
                 make_listener=CutListener,
             ) as front:

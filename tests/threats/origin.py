@@ -56,7 +56,6 @@ class Origin:
         """Forget what a test before left behind."""
         self.messages.clear()
         self.unread.clear()
-        self.half = 0
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,8 @@ from rules.meters.models import in_path, in_query, model_name
         ("/v1beta/tunedModels/mine:generateContent?alt=sse", "mine"),
         ("/v1/projects/p/locations/l/publishers/google/models/gemini-3-pro:streamGenerateContent", "gemini-3-pro"),
         ("/openai/deployments/chat%2Done/chat/completions?api-version=2024-10-21", "chat-one"),
+        ("/v1beta/models/gemini-2.5-flash%3AgenerateContent", "gemini-2.5-flash"),
+        ("/v1beta%2Fmodels%2Fgemini%2D2.5-flash%3agenerateContent", "gemini-2.5-flash"),
         ("/v1/engines/davinci/completions", "davinci"),
         ("/v1/chat/completions", None),
         ("/v1/chat/completions?x=/models/cheap", None),

@@ -85,6 +85,15 @@ LINES = (
                 lumped="bad_framing")
         for version in (b" HTTP/0.9", b" HTTP/2.0")
     ),
+    *(
+        refused(f"A14 {method} of RTSP", ask(line=method.encode() + b" <base>/x " + version), "version_unsupported",
+                lumped="bad_framing")
+        for method, version in (("GET", b"RTSP/1.0"), ("POST", b"RTSP/1.1"), ("OPTIONS", b"RTSP/1.0"))
+    ),
+    passed("A14 a body that speaks of RTSP", ask(b"Content-Length: 21", body=b"POST /y RTSP/1.0\r\n\r\nx"),
+           Sent(body=b"POST /y RTSP/1.0\r\n\r\nx")),
+    passed("A14 RTSP behind a call", get(b"<base>/x") + ask(b"X: POST /x RTSP/1.0"), _GET,
+           Sent(fields=((b"X", b"POST /x RTSP/1.0"),))),
     refused("A14 no version", _line(b"GET <base>/x"), "version_unsupported", lumped="bad_framing"),
     refused("A14 no target", _line(b"GET HTTP/1.1"), "bad_framing"),
     refused("A14 no target, two spaces", _line(b"GET  HTTP/1.1"), "bad_framing"),

@@ -65,25 +65,28 @@ URLS = (
     refused("B1 Host is the proxy's", _url(b"http://a.test/x", b"127.0.0.1:8080"), "bad_host", entrances=_FORWARD),
     refused("B1 an empty Host", _url(b"http://a.test/x", b""), "bad_host", entrances=_FORWARD),
     *(
-        refused(f"B3 {target!r}", _url(target), "bad_target", entrances=("plain",))
-        for target in (
-            b"ftp://a.test/", b"gopher://a.test/", b"ws://a.test/", b"wss://a.test/", b"dict://a.test/",
-            b"ldap://a.test/",
-            b"httpx://a.test/", b"javascript://a.test/",
-            b"http://a.test:0/x", b"http://a.test:/x", b"http://a.test:+80/x", b"http://a.test:0080/x",
-            b"http://a.test:0443/",
-            b"http://user:CANARY@a.test/x", b"http://user@a.test/", b"http://@a.test/", b"http://:CANARY@a.test/",
-            b"http://a.test@b.test/", b"http://a.test:80@b.test/", b"http://a.test%40b.test/", b"http://a.test%00.b/",
-            b"http://a.test%2f@b.test/", b"http://a%2etest/", b"http://127.1/", b"http://0xa9fea9fe/",
-            b"http://2852039166/",
-            b"http://0251.0376.0251.0376/", b"http://0177.0.0.1/", b"http://1.2.3/", b"http://[fe80::1%25eth0]/",
-            b"http://a..b/",
-            b"http://.a.test/", b"http://a.test../", b"http://-a.test/", b"http://a_b.test/", b"http://*/",
-            b"http://a,b/",
-            b"http://a.test//x", b"http://a.test/v1/../admin", b"http://a.test/%2e%2e/x", b"http://a.test;b/",
-            b"http://a'b/",
-            b"//a", b"//a.test/x", b"///x",
+        refused(f"{line} {target!r}", _url(target), "bad_target", entrances=("plain",))
+        for line, targets in (
+            ("B3", (
+                b"ftp://a.test/", b"gopher://a.test/", b"ws://a.test/", b"wss://a.test/", b"dict://a.test/",
+                b"ldap://a.test/", b"httpx://a.test/", b"javascript://a.test/", b"//a", b"//a.test/x", b"///x",
+                b"http://a.test//x", b"http://a.test/v1/../admin", b"http://a.test/%2e%2e/x",
+                b"http://a..b/", b"http://.a.test/", b"http://a.test../", b"http://-a.test/", b"http://a_b.test/",
+                b"http://*/", b"http://a,b/", b"http://a.test;b/", b"http://a'b/", b"http://a%2etest/",
+                b"http://127.1/", b"http://0xa9fea9fe/", b"http://2852039166/", b"http://0251.0376.0251.0376/",
+                b"http://0177.0.0.1/", b"http://1.2.3/", b"http://[fe80::1%25eth0]/",
+            )),
+            ("B4", (
+                b"http://user:CANARY@a.test/x", b"http://user@a.test/", b"http://@a.test/", b"http://:CANARY@a.test/",
+                b"http://a.test@b.test/", b"http://a.test:80@b.test/", b"http://a.test%40b.test/",
+                b"http://a.test%00.b/", b"http://a.test%2f@b.test/", b"http://user:@a.test:80/",
+            )),
+            ("B5", (
+                b"http://a.test:0/x", b"http://a.test:/x", b"http://a.test:+80/x", b"http://a.test:0080/x",
+                b"http://a.test:0443/",
+            )),
         )
+        for target in targets
     ),
     *(
         # aiohttp's parser sees these first
@@ -150,6 +153,12 @@ PATHS = (
     refused("B10 Via of ten hops", get(b"<base>/x", b"Via: " + b", ".join([b"1.1 p"] * 10)), "loop"),
     refused("B10 Via in ten lines", get(b"<base>/x", *[b"Via: 1.1 p"] * 10), "loop"),
     refused("B10 our own name in Via", get(b"<base>/x", b"Via: 1.1 a, 1.1 headgate-test"), "loop"),
+    refused("B10 our own address", _url(b"http://headgate.test/svc/x", b"headgate.test"), "loop", entrances=_FORWARD),
+    refused("B10 our own address by https", _url(b"https://headgate.test/", b"headgate.test"), "loop",
+            entrances=_FORWARD),
+    refused("B10 CONNECT to our own address", ask(line=b"CONNECT headgate.test:443 HTTP/1.1",
+            host=b"headgate.test:443"),
+            "loop", entrances=("plain",)),
     refused("B10 our own name in capitals of Via", get(b"<base>/x", b"VIA: 1.1 headgate-test (x)"), "loop"),
     refused("B8 an unknown service", get(b"/nobody/x"), "service_unknown", stays=True, entrances=("reverse",)),
     refused("B8 no service", get(b"/"), "service_unknown", stays=True, entrances=("reverse",)),
