@@ -18,7 +18,7 @@ import pytest
 from tests.headgate_process import Headgate, serving
 from tests.raw_server import Peer, ok, raw_server
 
-from .slow_peers import crowd, slow_body, slow_head, slow_reader
+from .slow_peers import crowd, large, slow_body, slow_head, slow_reader
 
 GIB = 1 << 30
 STEP = 1 << 20
@@ -93,7 +93,7 @@ GET = "GET {path} HTTP/1.1\nHost: a.test\nConnection: close\n\n"
 async def script(peer: Peer) -> None:
     """Answers; at length where it is asked to."""
     while (request := await peer.request()) is not None:
-        await peer.send(ok(bytes(32 << 20)) if b"?large" in request else ok())
+        await (large(peer) if b"?large" in request else peer.send(ok()))
 
 
 # G1
