@@ -253,8 +253,9 @@ async def test_g3_a_body_without_end_waits_outside(size: int, tmp_path: Path) ->
 async def test_g8_without_descriptors_accepting_pauses_and_comes_back(tmp_path: Path) -> None:
     """Those that are in stay in, the process does not spin, and when some leave the next are served."""
     async with raw_server(script) as upstream:
-        with headgate(tmp_path, upstream.port, prefix=["prlimit", "--nofile=80"]) as it:
+        with headgate(tmp_path, upstream.port, prefix=["prlimit", "--nofile=64:80"]) as it:
             port = port_of(it)
+            assert _open_files(it) == ["80", "80"], "the soft bound was not raised to the hard one"
             idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(150)]
             spent = _processor_ticks(it)
             with contextlib.suppress(TimeoutError):
@@ -276,3 +277,8 @@ async def test_g8_without_descriptors_accepting_pauses_and_comes_back(tmp_path: 
 def _processor_ticks(it: Headgate) -> int:
     fields = Path(f"/proc/{it.process.pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
+
+
+def _open_files(it: Headgate) -> list[str]:
+    (line,) = [line for line in Path(f"/proc/{it.process.pid}/limits").read_text().splitlines() if "open files" in line]
+    return line.split()[3:5]
