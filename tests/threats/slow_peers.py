@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
-import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -35,12 +34,7 @@ async def slow_body(port: int, pause_s: float = PAUSE_S) -> str:
 
 async def slow_reader(port: int, pause_s: float = PAUSE_S) -> str:
     """Asks for much and reads nothing until the other side gives up."""
-    # a small window, as slowhttptest -X has it: else the machine is busy with filling the kernel's buffers
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-    reader, writer = await asyncio.open_connection(sock=sock, limit=1024)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
     writer.write(f"GET {LARGE} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode())
     await reader.readuntil(b"\r\n\r\n")
     transport = writer.transport

@@ -104,7 +104,7 @@ async def script(peer: Peer) -> None:
     [
         (slow_head, 300, {"head_timeout"}, 'headgate_refused_total{code="head_timeout",service="none"}'),
         (slow_body, 300, {"body_timeout"}, 'headgate_refused_total{code="body_timeout",service="openai"}'),
-        (slow_reader, 60, {"cut"}, 'headgate_cut_total{code="client_stalled",service="openai"}'),
+        (slow_reader, 20, {"cut"}, 'headgate_cut_total{code="client_stalled",service="openai"}'),
     ],
     ids=["heads", "bodies", "readers"],
 )
