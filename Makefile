@@ -39,6 +39,7 @@ soak: $(VENV)/.dev redis ffmpeg proxies
 	HEADGATE_HISTORIES=10000 $(BIN)/python -m pytest -n 2 -o timeout=7200 -m "not alone" tests
 	$(BIN)/python -m pytest -m "alone" tests
 	$(BIN)/python -m tests.bench.use --full --windows 3
+	$(BIN)/python -m tests.bench.slow
 
 # Each single change of the gate's Lua must fail a test, or stand in tests/mutation/known.txt with the reason.
 mutants: $(VENV)/.dev redis

@@ -87,6 +87,8 @@ class App:
         require_c_parser()
         # a core dump would hold every key (threats D10)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # the soft bound is the caller's habit, of old 1,024; the hard one is what the machine means
+        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
         self.settings = settings
         self._reloader = reloader
         self._call_log = call_log
@@ -137,6 +139,8 @@ class App:
         self._upstream = upstream_room.Upstream(
             addresses=self._addresses(policy),
             client_context=functools.lru_cache(maxsize=256)(client_context),
+            limit=ceilings.upstream_connections,
+            limit_per_host=ceilings.upstream_connections,
             timeouts=upstream_room.Timeouts(
                 dns_s=timeouts.dns,
                 connect_s=timeouts.connect,
@@ -198,9 +202,7 @@ class App:
             keep_alive_seconds=timeouts.keep_alive,
         )
         self.metrics.connections.set_function(lambda: float(len(self._listener.connections)))
-        self.metrics.memory.set_function(memory_in_use)
-        self.metrics.memory_limit.set(shedding.limit)
-        self.metrics.shedding.set_function(lambda: shedding.step)
+        self.metrics.watch_memory(memory_in_use, shedding.limit, lambda: shedding.step)
         self.metrics.watch_gate(self._rooms, lambda: self.gate.degraded, lambda: self.gate.store_faults)
         self.metrics.watch_keys(lambda: [(of, one.key, one.state) for of, one in keyring.look()], STATES)
         self.metrics.watch_found(self._found)

@@ -99,6 +99,26 @@ class ClientBody:
                 raise Problem("body_too_large", f"the body is larger than {limit} bytes", close=True)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    async def begun(self, size: int) -> None:
+        """Wait until so much of the body, or all of it, has come; nothing is taken, and a body that waits to be invited
+        is not waited for. Raises as `read` does."""
+        payload, loop = self._payload, asyncio.get_running_loop()
+        if self.uninvited:
+            return
+        try:
+            # the least rate that holds for a body holds for its beginning
+            async with asyncio.timeout(self._bounds.body_idle_s):
+                while payload.total_bytes < size and not payload.is_eof():
+                    asked = loop.time()
+                    await payload._wait("begun")
+                    self._waited += loop.time() - asked
+        except TimeoutError:
+            raise Problem("body_timeout", "the body did not begin in time", close=True) from None
+        except (HttpProcessingError, web.RequestPayloadError):
+            raise self._broken() from None
+        except (ConnectionError, OSError):
+            raise ClientGone from None
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Pieces as they arrive. Raises as `read` does."""
         payload, bounds, now = self._payload, self._bounds, asyncio.get_running_loop().time

@@ -32,6 +32,9 @@ REPLAY_BYTES = 65_536
 # The most a metered body may hold in memory, packed or not; a longer one is streamed and counted by its length. The
 # largest request OpenAI takes is 512 MB of images (provider-facts 2.5), ordinary ones stay far below this.
 METERED_BYTES = MOST
+# Of a body that is streamed, so much must be here before its call is let go: what the least rate lets come in four
+# seconds (threats 4.3), so that sound which is spoken meanwhile is not kept for long.
+BEGUN_BYTES = 4096
 # A body that is one of these, or is vouched for by one of these fields, is sent as it came.
 _BOUND_BY = frozenset(
     (b"content-encoding", b"content-digest", b"repr-digest", b"digest", b"content-md5", b"signature-input")
@@ -83,6 +86,8 @@ class Measure:
             if parameters:
                 # it may hold a credential of the client's, which must not leave beside ours (threats E2)
                 raise Problem("body_too_large", f"a form for {service.name} may have {limit} bytes", close=True)
+            # else clients that send next to nothing would take the upstream's connections from all others (threats G1)
+            await call.body.begun(BEGUN_BYTES)
             return 0
         body = errand.body = await self._read(call.body, limit)
         errand.again = fingerprint(call.head, body)

@@ -212,6 +212,12 @@ class Metrics:
         self.registry.register(_Rooms(rooms))
         self.registry.register(_Faults(faults))
 
+    def watch_memory(self, used: Callable[[], float], limit: int, step: Callable[[], float]) -> None:
+        """Read the memory in use, and what is shed for it (shedding.py), at each scrape."""
+        self.memory.set_function(used)
+        self.memory_limit.set(limit)
+        self.shedding.set_function(step)
+
     def watch_keys(self, states: Callable[[], Iterable[tuple[str, str, str]]], every: Sequence[str]) -> None:
         """Read (service, key, state) of the pools' keys at each scrape; `every` state there is."""
         self.registry.register(_Keys(states, every))

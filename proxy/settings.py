@@ -85,6 +85,9 @@ class Ceilings:
     """Twice the 10,000 held calls of design 5; 9.3 KiB each without a body (threats 4.2)."""
     connections_per_client: int = 10_000
     """One worker's address may hold the design's whole 10,000: a single machine is the usual case."""
+    upstream_connections: int = 10_000
+    """To upstreams, in use at once, and as many to one of them: every held call (design 5) takes one when it goes, and
+    a caller that does not read its answer keeps it for as long as it may."""
     held: int = 10_000
     """Calls that wait, of all services: design 5."""
     held_per_client: int = 10_000

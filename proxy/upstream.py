@@ -189,8 +189,8 @@ class Upstream:
     ) -> None:
         """`client_context`: extra roots as PEM text (or None) -> the context to trust.
 
-        `limit`, `limit_per_host`: connections in use at once, in all and for one target. 2,000 leave as many
-        descriptors for the clients' side under the usual 4,096; the gate, not the pool, is what paces calls.
+        `limit`, `limit_per_host`: connections in use at once, in all and for one target (settings.Ceilings); the gate,
+        not the pool, is what paces calls.
         """
         self._timeouts = timeouts
         self._dialer = Dialer(addresses, dns_s=timeouts.dns_s, connect_s=timeouts.connect_s, lookup=lookup)

@@ -143,6 +143,7 @@ async def corridor(
     make_listener: type[Listener] = Listener,
     tunnel_idle: float = 300.0,
     shedding: Shedding | None = None,
+    bounds: Bounds | None = None,
 ) -> AsyncIterator[Corridor]:
     """Serve `config` on a free port until the block ends. `leaf_context`: intercepts tunnels with these."""
     loop = asyncio.get_running_loop()
@@ -203,7 +204,7 @@ async def corridor(
         on_refused=lambda _, problem: refused.append(problem.code),
         new_id=lambda: f"call-{next(ids)}",
         wall=lambda: NOON_S,
-        bounds=Bounds(),
+        bounds=bounds or Bounds(),
         max_connections=1000,
         max_per_client=1000,
     )

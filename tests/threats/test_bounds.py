@@ -9,6 +9,7 @@ import time
 import orjson
 import pytest
 
+from proxy.call import Bounds
 from proxy.log import CallLog, Record
 from proxy.tasks import spawn
 from rules.match import Matcher
@@ -36,6 +37,34 @@ async def until_waiting(front: Corridor, count: int) -> None:
     """Until so many calls are held."""
     while front.gate.waiting("openai") != count:
         await asyncio.to_thread(int)
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 1000000\r\n\r\nx", b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"]
+)
+async def test_g1_a_body_that_hardly_begins_takes_no_connection_of_the_upstream(framing: bytes) -> None:
+    """It ends in body_timeout here; no grant was spent on it, and one that has begun goes while it still comes."""
+
+    async def script(peer: Peer) -> None:
+        while await peer.head() is not None:
+            begun.set()
+            await peer.until_closed()
+
+    begun = asyncio.Event()
+    bounds = Bounds(body_idle_s=0.3)
+    async with raw_server(script) as upstream, corridor(service(upstream, keys=ONE_KEY), bounds=bounds) as front:
+        reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        writer.write(b"POST /openai/v1/files HTTP/1.1\r\nHost: a\r\n" + framing)
+        answer = await reader.read()
+        writer.close()
+        assert b"X-Headgate-Reason: body_timeout\r\n" in answer
+        await front.quiet()
+        assert (upstream.connections, front.lines()[0]["attempts"]) == ([], 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        writer.write(b"POST /openai/v1/files HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 5000)
+        await begun.wait()
+        writer.transport.abort()
+        await front.quiet()
 
 
 async def test_g4_the_call_beyond_the_line_is_told_so_and_no_other_is_hurt() -> None:
