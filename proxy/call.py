@@ -109,6 +109,9 @@ class ClientBody:
             # the least rate that holds for a body holds for its beginning
             async with asyncio.timeout(self._bounds.body_idle_s):
                 while payload.total_bytes < size and not payload.is_eof():
+                    if (broken := payload.exception()) is not None:
+                        # it broke before anybody waited, and wakes nobody
+                        raise broken
                     asked = loop.time()
                     await payload._wait("begun")
                     self._waited += loop.time() - asked
