@@ -29,8 +29,9 @@ do
   local C, K = 0.4, 0.7211
   -- What a refusal found, less a sixty-fourth: what crosses on its way is counted by the upstream too.
   local MARGIN = 63 / 64
-  -- Windows of rest between two looks, first and at the most: at most one refusal in ten windows is wanted (issue 4).
-  local HOLD, MOST_HOLD = 2, 10
+  -- Windows of rest between two looks, first and at the most: at most one refusal in ten windows is wanted (issue 4),
+  -- and two calls may go at a look.
+  local HOLD, MOST_HOLD = 2, 12
   -- A limit that has fallen by so much may come back soon: so many looks more at the shortest hold, each three windows
   -- apart.
   local FALLEN, SOON = 3 / 4, 5

@@ -129,8 +129,9 @@ def test_512_frames_are_remembered_and_with_the_next_all_are_read_anew(lua: Lua)
 def test_a_window_whose_amount_is_found_out_says_where_it_begins(lua: Lua) -> None:
     """It is a window like any other, and what stands behind it is read where it begins."""
     program = """
-      local frame = call.frame("P 0 2 l.t 1000 NAME a:x l 90 100 60000 45 9 60 b:x c 4 0 0")
+      local frame = call.frame("P 0 2 l.t 1000 NAME a:x l 90 100 60000 45 9 60 2 b:x c 4 0 0")
       for _, l in ipairs(frame.commons) do
-        say(l.id, l.kind, l.learned or "-", l.amount, l.w, l.length, l.idle or "-", l.busy or "-", l.start or "-")
+        say(l.id, l.kind, l.learned or "-", l.amount, l.w, l.length, l.idle or "-", l.busy or "-", l.start or "-",
+          l.least or "-")
       end"""
-    assert lua(FILES, SHOW + program) == "a:x w true 90 100 60000 45 9 60 b:x c - 4 0 0 - - -"
+    assert lua(FILES, SHOW + program) == "a:x w true 90 100 60000 45 9 60 2 b:x c - 4 0 0 - - - -"

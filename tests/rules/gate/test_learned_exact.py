@@ -168,7 +168,7 @@ class Learned:
         elif self.soon:
             self.hold, self.soon = 2, self.soon - 1
         else:
-            self.hold, self.was = min(10, max(2, 2 * self.hold)), top
+            self.hold, self.was = min(12, max(2, 2 * self.hold)), top
         self.most = min(max(self.most, used), top)
         self.top, self.amount = top, top if stays else max(1, math.floor(top * BETA))
         self.bound = math.floor(K * self.length) if stays else 0
