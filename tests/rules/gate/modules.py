@@ -30,6 +30,17 @@ local function say(...)
 end
 store.open("rl:{t}:")
 """
+STEPS = """
+for line in string.gmatch(LINES, "[^/]+") do
+  local words = {}
+  for word in string.gmatch(line, "%S+") do
+    words[#words + 1] = word
+  end
+  steps[words[1]](unpack(words, 2))
+end
+"""
+"""The end of a program that declares `steps`: does what each line of LINES says, its first word being the step's name
+and the others what it is given. Between two lines stands a slash."""
 ENDING = '\nreturn table.concat(out, " ")\n'
 
 Lua = Callable[[Sequence[str], str], str]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from .modules import Lua
+from .modules import STEPS, Lua
 
 HOUR = 3_600_000
 WEEK = 168
@@ -33,42 +33,36 @@ function store.expire(key, ms)
   plain(key, ms)
 end
 local steps = {}
-function steps.state(words)
-  store.put("a:x", { "h", table.concat(words, " ", 2) })
+function steps.state(...)
+  store.put("a:x", { "h", table.concat({ ... }, " ") })
 end
-function steps.hours(words)
-  for i = 2, #words, 2 do
+function steps.hours(...)
+  local words = { ... }
+  for i = 1, #words, 2 do
     store.put("a:x", { words[i], words[i + 1] })
   end
 end
-function steps.now(words)
-  this.now, this.raw, this.version = tonumber(words[2]), tonumber(words[3]), 0
+function steps.now(now, raw)
+  this.now, this.raw, this.version = tonumber(now), tonumber(raw), 0
   learned.begin()
 end
-function steps.amount(words)
-  local b = { q = tonumber(words[3]) }
-  for i = 4, #words, 2 do
-    b[#b + 1] = { tonumber(words[i]), tonumber(words[i + 1]) }
+function steps.amount(used, waiting, ...)
+  local b, slices = { q = tonumber(waiting) }, { ... }
+  for i = 1, #slices, 2 do
+    b[#b + 1] = { tonumber(slices[i]), tonumber(slices[i + 1]) }
   end
-  say(learned.amount(b, { id = "x", length = LENGTH, start = START, amount = MOST }, tonumber(words[2])))
+  say(learned.amount(b, { id = "x", length = LENGTH, start = START, amount = MOST }, tonumber(used)))
 end
-function steps.cut(words)
-  learned.cut("x", LENGTH, tonumber(words[2]), tonumber(words[3]))
+function steps.cut(used, ago)
+  learned.cut("x", LENGTH, tonumber(used), tonumber(ago))
 end
-function steps.give(words)
-  learned.give("x", tonumber(words[2]), tonumber(words[3]), LENGTH)
+function steps.give(amount, span)
+  learned.give("x", tonumber(amount), tonumber(span), LENGTH)
 end
 function steps.save()
   learned.save()
   say(this.version, store.all("a:x"))
   store.delete("a:x")
-end
-for line in string.gmatch(LINES, "[^;]+") do
-  local words = {}
-  for word in string.gmatch(line, "%S+") do
-    words[#words + 1] = word
-  end
-  steps[words[1]](words)
 end
 """
 
@@ -254,5 +248,5 @@ def test_whatever_was_learned_goes_on_as_the_curve_says(lua: Lua, seed: int) -> 
         fields = {str(hour): str(what) for hour, what in kept.items()} | ({"h": words} if known else {})
         told = " . ".join(f"{name} {fields[name]}" for name in sorted(fields))
         says.append(" ".join(map(str, [*out, one.version, *([told, "."] if told else []), "."])))
-    numbers = f'local LENGTH, START, MOST, LINES = {length}, {START}, {MOST}, "{";".join(lines)}"'
-    assert lua(FILES, numbers + PROGRAM) == " ".join(says)
+    numbers = f'local LENGTH, START, MOST, LINES = {length}, {START}, {MOST}, "{"/".join(lines)}"'
+    assert lua(FILES, numbers + PROGRAM + STEPS) == " ".join(says)

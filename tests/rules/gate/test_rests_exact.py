@@ -9,7 +9,7 @@ from itertools import chain
 
 import pytest
 
-from .modules import Lua
+from .modules import STEPS, Lua
 
 NOW, FAR = 2_000_000_000, 9_007_199_254_740_991
 DAY = 86_400_000
@@ -75,13 +75,6 @@ function steps.save()
     store.delete(key)
   end
   lives = {}
-end
-for line in string.gmatch(LINES, "[^/]+") do
-  local words = {}
-  for word in string.gmatch(line, "%S+") do
-    words[#words + 1] = word
-  end
-  steps[words[1]](unpack(words, 2))
 end
 """
 
@@ -309,7 +302,7 @@ def test_what_rests_rests_as_long_as_was_said(lua: Lua, seed: int) -> None:
                     one.turn(scope, off)
         lines.append("save")
         says.append(one.save(stored))
-    assert lua(("this", "rests"), f'local NOW, LINES = {NOW}, "{"/".join(lines)}"' + PROGRAM) == " ".join(says)
+    assert lua(("this", "rests"), f'local NOW, LINES = {NOW}, "{"/".join(lines)}"' + PROGRAM + STEPS) == " ".join(says)
 
 
 @pytest.mark.parametrize(("known", "kept"), [(511, True), (512, False)])
@@ -318,7 +311,7 @@ def test_a_service_keeps_records_of_512_scopes(lua: Lua, known: int, kept: bool)
     words = Record(1, 401, NOW, 0, 0, "key-1", "-").words()
     lines = [f"blk s{n} {NOW + 1}/ks s{n} {words}" for n in range(known)] + [f"ks stale {words}", "begin 0 0 0"]
     lines += ["say new 5 0 0 1 401 key-1 -", "save"]
-    said = lua(("this", "rests"), f'local NOW, LINES = {NOW}, "{"/".join(lines)}"' + PROGRAM)
+    said = lua(("this", "rests"), f'local NOW, LINES = {NOW}, "{"/".join(lines)}"' + PROGRAM + STEPS)
     assert (f"new {words}" in said) is kept
     assert f"new {NOW + 5}" in said
     assert "stale" not in said

@@ -9,7 +9,7 @@ from itertools import chain
 
 import pytest
 
-from .modules import Lua
+from .modules import STEPS, Lua
 
 FAR, DAY = 9_007_199_254_740_991, 86_400_000
 PERIOD = 30_000
@@ -75,13 +75,6 @@ function steps.save(period)
     end
   end
   lives = {}
-end
-for line in string.gmatch(LINES, "[^/]+") do
-  local words = {}
-  for word in string.gmatch(line, "%S+") do
-    words[#words + 1] = word
-  end
-  steps[words[1]](unpack(words, 2))
 end
 """
 
@@ -221,19 +214,19 @@ def test_whoever_asked_lately_has_his_turns_before_a_refused_call(lua: Lua, seed
             says.append(f"{due:.0f}")
         lines.append(f"save {one.now // PERIOD}")
         says += one.save()
-    assert lua(FILES, f'local LINES = "{"/".join(lines)}"' + PROGRAM) == " ".join(map(str, says))
+    assert lua(FILES, f'local LINES = "{"/".join(lines)}"' + PROGRAM + STEPS) == " ".join(map(str, says))
 
 
 @pytest.mark.parametrize(("known", "kept"), [(255, 256), (256, 1)])
 def test_a_service_remembers_the_weights_of_256_classes(lua: Lua, known: int, kept: int) -> None:
     """With one more it begins anew, with those of this tick."""
     lines = [f"lane {n} 1000" for n in range(known)] + ["begin 9000000", "saw l.t f 1000 1", "save 300"]
-    said = lua(FILES, f'local LINES = "{"/".join(lines)}"' + PROGRAM)
+    said = lua(FILES, f'local LINES = "{"/".join(lines)}"' + PROGRAM + STEPS)
     assert said.count("1000 .") == kept
     assert "l.t 1000 ." in said
 
 
 def test_who_waits_is_known_for_a_day(lua: Lua) -> None:
     """From when it was written last."""
-    said = lua(FILES, 'local LINES = "begin 9000000/waits l.t/save 300"' + PROGRAM)
+    said = lua(FILES, 'local LINES = "begin 9000000/waits l.t/save 300"' + PROGRAM + STEPS)
     assert said == f"rivals={DAY} . . . . . . . ."
