@@ -184,8 +184,11 @@ class Exchange:
             crowded = self._shedding.why_not_hold(errand.identity.client) if wish.max_wait_ms else None
             if crowded is not None:
                 wish.max_wait_ms = 0
-            with self._shedding.waiting(errand.identity.client):
+            self._shedding.enter(errand.identity.client)
+            try:
                 verdict = await self._gate.acquire(wish, enqueued_ms=since, anew=lambda: self._plan(errand))
+            finally:
+                self._shedding.leave(errand.identity.client)
             record.waited_ms += verdict.waited_ms
             if isinstance(verdict, Refuse):
                 if crowded is not None and verdict.code == "wait_too_long":

@@ -7,10 +7,9 @@ leave their service together.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 # threats 4.2
@@ -62,18 +61,17 @@ class Shedding:
             return "too many calls of this client wait"
         return "memory is short" if self.step >= 1 else None
 
-    @contextlib.contextmanager
-    def waiting(self, client: str) -> Iterator[None]:
-        """A call of this client may wait until the block ends."""
+    def enter(self, client: str) -> None:
+        """A call of this client may wait, until it leaves. No context manager: a held one is a kilobyte a call."""
         self._all += 1
         self._waiting[client] += 1
-        try:
-            yield
-        finally:
-            self._all -= 1
-            self._waiting[client] -= 1
-            if not self._waiting[client]:
-                del self._waiting[client]
+
+    def leave(self, client: str) -> None:
+        """It waits no longer."""
+        self._all -= 1
+        self._waiting[client] -= 1
+        if not self._waiting[client]:
+            del self._waiting[client]
 
     def _memory(self) -> float:
         """The share of the memory that is used."""
